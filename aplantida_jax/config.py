@@ -1,0 +1,99 @@
+"""Reading the command line into a checked, locked configuration.
+
+The fields themselves are in `configs/common.py`, each once, with a comment.
+"""
+
+import re
+from typing import Any
+
+from absl import flags
+
+from aplantida_jax.data import licences, regions
+from aplantida_jax.errors import UserError
+
+_CHOICES = {
+    "split.method": ("grouped", "random"),
+    "model.dtype": ("float32", "bfloat16"),
+    "train.optimizer": ("adamw", "adam"),
+    "train.sampling": ("uniform", "class_balanced", "square_root"),
+    "distill.mode": ("none", "precomputed"),
+    "eval.split": ("train", "val", "test"),
+    "predict.split": ("train", "val", "test"),
+    "export.weights": ("float32", "float16", "uint8"),
+    "export.backend": ("wasm", "cpu", "webgl"),
+}
+
+
+def parse_flags(argv: list[str], config_flag: Any, *, dry_run: Any) -> Any:
+    """Parses the command line; every mistake is a UserError with exit code 2."""
+    try:
+        rest = flags.FLAGS(argv)
+        config = config_flag.value
+    except flags.Error as error:
+        raise UserError(f"command line: {error}", exit_code=2) from None
+    except (AttributeError, KeyError) as error:
+        # ml_collections says: 'learning_rte'\nDid you mean "learning_rate" ...?
+        reason = str(error.args[0] if error.args else error)
+        raise UserError(f"no such config field: {reason}", exit_code=2) from None
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(f"--config: {_short(error)}", exit_code=2) from None
+    if len(rest) > 1:
+        raise UserError(
+            f"unexpected argument '{rest[1]}': options look like "
+            "--config.field=value (with two dashes and '=')",
+            exit_code=2,
+        )
+    if config is None:
+        raise UserError(
+            "--config is missing: e.g. --config=configs/teacher_global.py:demo",
+            exit_code=2,
+        )
+    config.dry_run = dry_run.value
+    return config
+
+
+def check(config: Any) -> None:
+    """Refuses values that would fail later, before any work starts.
+
+    Raises:
+        UserError: names the field, its value and what it may be.
+    """
+    for field, choices in _CHOICES.items():
+        if _get(config, field) not in choices:
+            _refuse(field, _get(config, field), "one of " + ", ".join(choices))
+    if config.dataset.licence_profile not in licences.PROFILES:
+        _refuse(
+            "dataset.licence_profile",
+            config.dataset.licence_profile,
+            "one of " + ", ".join(licences.PROFILES),
+        )
+    for region in regions.parse(config.region):
+        if region not in regions.REGIONS:
+            _refuse("region", config.region, "of " + ", ".join(regions.REGIONS))
+    for field in ("train.batch_size", "train.accumulate", "train.epochs"):
+        if _get(config, field) < 1:
+            _refuse(field, _get(config, field), "at least 1")
+    fractions = config.split.fractions
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        _refuse("split.fractions", fractions, "three positive numbers with sum 1")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", str(config.export.version)):
+        _refuse("export.version", config.export.version, "letters, digits, '.', '-'")
+
+
+def _get(config: Any, field: str) -> Any:
+    value = config
+    for part in field.split("."):
+        value = value[part]
+    return value
+
+
+def _refuse(field: str, value: Any, allowed: str) -> None:
+    raise UserError(
+        f"--config.{field}={value!r} is not possible: it must be {allowed}", exit_code=2
+    )
+
+
+def _short(error: Exception) -> str:
+    """The last line of ml_collections' message about a config file, which is the why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,246 @@
+"""What ran, on what, from which inputs: written and verified in one place.
+
+Every stage calls `begin` before it works and `Job.finish` after. `begin` refuses inputs
+that are missing or that are not what their own stage recorded, says when there is
+nothing to do, and `finish` writes `manifest.json` beside the output:
+
+    {stage, key, config, inputs{path: sha256}, outputs{name: sha256}, metrics,
+     label_map, git_commit, versions, device, seed, started, finished}
+
+`key` is the SHA-256 of the part of the configuration that the output depends on and of
+the inputs' hashes: same key and untouched outputs mean that the work is done.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from aplantida_jax import files
+from aplantida_jax.errors import UserError
+
+MANIFEST = "manifest.json"
+_PACKAGES = (
+    "jax jaxlib flax optax orbax-checkpoint grain tensorflow tensorflowjs numpy "
+    "opencv-contrib-python-headless pymongo requests"
+).split()
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A file or directory that a stage reads, and the stage that makes it.
+
+    `command` completes "run ... first", when the stage's name alone would not tell.
+    """
+
+    path: Path
+    stage: str
+    command: str = ""
+
+    def how(self) -> str:
+        return f"stage '{self.stage}'" + (f" ({self.command})" if self.command else "")
+
+
+@dataclasses.dataclass
+class Job:
+    """A stage at work; `begin` makes it."""
+
+    stage: str
+    out_dir: Path
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    started: str
+
+    def finish(
+        self,
+        *,
+        outputs: Iterable[Path],
+        metrics: Mapping[str, Any],
+        label_map: str = "",
+    ) -> None:
+        """Records the outputs (files or directories under `out_dir`) and the metrics.
+
+        Args:
+            outputs: paths to hash; all lie under `out_dir`.
+            metrics: plain JSON values that sum up the stage.
+            label_map: fingerprint of the label map that the output depends on.
+        """
+        recorded = {
+            Path(path).relative_to(self.out_dir).as_posix(): files.sha256_tree(path)
+            for path in outputs
+        }
+        files.write_json(
+            self.out_dir / MANIFEST,
+            {
+                "stage": self.stage,
+                "key": self.key,
+                "config": self.config,
+                "inputs": self.inputs,
+                "outputs": recorded,
+                "metrics": dict(metrics),
+                "label_map": label_map,
+                "git_commit": _git_commit(),
+                "command": " ".join(sys.argv),
+                "versions": _versions(),
+                "device": _device(),
+                "seed": self.config["seed"],
+                "started": self.started,
+                "finished": _now(),
+            },
+        )
+
+
+def begin(
+    config: Any,
+    *,
+    stage: str,
+    out_dir: Path,
+    inputs: Sequence[Input],
+    depends_on: Sequence[str],
+) -> Job | None:
+    """Checks a stage's inputs and says whether there is work.
+
+    Args:
+        config: the whole configuration.
+        stage: the stage's name.
+        out_dir: directory that the stage owns.
+        inputs: every file or directory that it reads.
+        depends_on: names of the top-level configuration fields that change the output.
+
+    Returns:
+        The job to finish, or None when the output is there, whole and up to date.
+
+    Raises:
+        UserError: an input is missing, or is not what its stage recorded.
+    """
+    out_dir = Path(out_dir)
+    hashes = {str(item.path): _checked_hash(item) for item in inputs}
+    relevant = {name: _plain(config[name]) for name in sorted(depends_on)}
+    relevant["seed"] = config.seed
+    key = _digest({"stage": stage, "config": relevant, "inputs": hashes})
+    if _is_done(out_dir, key):
+        logging.info("%s: nothing to do, %s is up to date", stage, out_dir)
+        return None
+    full = redact(_plain(config))
+    return Job(stage, out_dir, key, full, hashes, _now())
+
+
+def read(out_dir: Path, *, made_by: str) -> dict[str, Any]:
+    """The manifest of a finished stage, or a UserError that names it."""
+    return files.read_json(Path(out_dir) / MANIFEST, made_by=made_by)
+
+
+def check_label_map(found: str, expected: str, *, where: Path, made_by: str) -> None:
+    """Raises UserError when an artefact was made for another label map."""
+    if found != expected:
+        raise UserError(
+            f"{where} was made for label map {found[:12] or '(none)'}, but classes.json "
+            f"is {expected[:12]}: run stage '{made_by}' again"
+        )
+
+
+def redact(value: Any) -> Any:
+    """A copy without the secrets of URIs: "mongodb://user:pw@host" keeps the host."""
+    if isinstance(value, dict):
+        return {name: redact(item) for name, item in value.items()}
+    if isinstance(value, str) and "://" in value:
+        scheme, rest = value.split("://", 1)
+        # The last "@": a password may hold "@", "/" or "?" unescaped.
+        return f"{scheme}://{rest.rpartition('@')[2]}" if "@" in rest else value
+    return value
+
+
+def _checked_hash(item: Input) -> str:
+    path = Path(item.path)
+    if not path.exists():
+        raise UserError(f"{path} is missing: {item.how()} makes it, run that first")
+    actual = files.sha256_tree(path)
+    beside = path.parent / MANIFEST
+    if beside.exists():
+        recorded = files.read_json(beside, made_by=item.stage)["outputs"].get(path.name)
+        if recorded is not None and recorded != actual:
+            raise UserError(
+                f"{path} is not what {item.how()} wrote (SHA-256 {actual[:12]} instead "
+                f"of {recorded[:12]}): run that stage again"
+            )
+    return actual
+
+
+def _is_done(out_dir: Path, key: str) -> bool:
+    path = out_dir / MANIFEST
+    if not path.exists():
+        return False
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        if recorded["key"] != key:
+            return False
+        outputs = recorded["outputs"]
+    except (ValueError, KeyError, TypeError):
+        logging.warning("%s is damaged: the stage runs again", path)
+        return False
+    for name, digest in outputs.items():
+        output = out_dir / name
+        if not output.exists() or files.sha256_tree(output) != digest:
+            logging.warning("%s has changed: the stage runs again", output)
+            return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """ConfigDicts and tuples as plain JSON values."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    return json.loads(json.dumps(value))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _git_commit() -> str:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _device() -> str:
+    """The JAX device if the stage used JAX, else the machine; never starts JAX."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return f"{platform.machine()}, {os.cpu_count()} cores"
+    device = jax.devices()[0]
+    return f"{device.platform}: {device.device_kind} x {jax.device_count()}"

@@ -1,0 +1,25 @@
+"""The floor: a pretrained MobileNetV2 without any fine-tuning.
+
+    python -m aplantida_jax.main --config=configs/baseline.py \
+        --config.model.pretrained=mobilenet_v2_1.0_224.safetensors
+
+Features of the frozen network, classified by the nearest class mean. The plan expects
+30 to 40 % top-1. `:demo` has no weights to load: random features, a true floor.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ""):
+    config = common.base("baseline", "baseline", variant)
+    config.model.update(
+        {"name": "mobilenet_v2_1.0", "image_size": 224, "dtype": "float32"}
+    )
+    config.input.resize = 256
+    if variant == "demo":
+        common.demo_data(config)
+        common.demo_student(config)
+    if variant == "photos":
+        common.photos_data(config)
+        common.photos_student(config)
+    return config

@@ -1,0 +1,20 @@
+"""The report: manifest YAML, criteria, licence verdict, HTML page and PNG dashboard.
+
+    python -m aplantida_jax.main --config=configs/report.py
+
+Seconds; reads what the other stages left and says what is missing.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ""):
+    config = common.base("report", "report", variant)
+    if variant == "demo":
+        common.demo_data(config)
+    if variant == "photos":
+        common.photos_data(config)
+        config.report.runs = ("baseline", "student_photos")
+        config.export.run = "student_photos"
+        config.export.name = "student_photos"
+    return config
