@@ -1,0 +1,261 @@
+"""The input pipeline: cached JPEGs -> batches, in an order that resumes exactly.
+
+`make_train` is an endless grain dataset: shuffled anew every epoch, decoded and warped
+in threads, batched. Its iterator's state is one index, kept in the checkpoint beside
+`Examples.fingerprint`, since grain itself accepts a state of another dataset.
+`evaluation_batches` yields every example once, in file order, the last batch padded.
+
+Batch on the host:
+    image     uint8   [b, s, s, 3]
+    label     int32   [b]
+    image_id  uint64  [b]
+    mask      bool    [b]      evaluation only: False for padding
+"""
+
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+from absl import logging
+
+from aplantida_jax import paths
+from aplantida_jax.data import crop_boxes, decode, records
+from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.smart_crop import CENTRE, Box
+from aplantida_jax.data.transforms import TrainView, evaluation_view
+from aplantida_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """A split as arrays, so that 741,533 of them take 15 MB.
+
+    Attributes:
+        image_id: uint64 [n].
+        label: int32 [n].
+        box: float32 [n, 3], smart-crop boxes or the centre.
+    """
+
+    image_id: np.ndarray
+    label: np.ndarray
+    box: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids and labels in their order."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.image_id).tobytes())
+        digest.update(np.ascontiguousarray(self.label).tobytes())
+        return digest.hexdigest()
+
+
+def open_cache(config: Any) -> Cache:
+    return Cache(paths.cache_dir(config), config.download.cache_size_gb)
+
+
+def read_examples(
+    config: Any, split_path: Path, cache: Cache, *, smart_crop: bool
+) -> Examples:
+    """Reads a split file; an empty one is a UserError."""
+    ids, labels = [], []
+    for photo in records.read_photos(split_path, made_by="split"):
+        ids.append(int(photo.image_id, 16))
+        labels.append(photo.class_id)
+    if not ids:
+        raise UserError(
+            f"{split_path} has no images: look at the filters of stage 'export_dataset' "
+            "and at what stage 'download' could fetch"
+        )
+    image_id = np.array(ids, np.uint64)
+    box = np.tile(
+        np.array([CENTRE.x, CENTRE.y, CENTRE.side], np.float32), (len(ids), 1)
+    )
+    if smart_crop:
+        box = crop_boxes.kept(config, image_id, cache)
+    return Examples(image_id, np.array(labels, np.int32), box)
+
+
+@dataclasses.dataclass
+class Skipped:
+    """Counts images that could not be read; training goes on without them."""
+
+    count: int = 0
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def add(self, image_id: str, reason: str) -> None:
+        with self.lock:
+            self.count += 1
+            # One warning per power of two: 1, 2, 4, 8, ...
+            if self.count & (self.count - 1) == 0:
+                logging.warning(
+                    "%d images skipped so far, the last one %s: %s",
+                    self.count,
+                    image_id,
+                    reason,
+                )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Load(grain.transforms.Map):
+    """Index of an example -> {image, label, image_id, box}; image None if unreadable."""
+
+    examples: Examples
+    cache: Cache
+    max_pixels: int
+    min_side: int  # scaled decode keeps the short side at least this long
+    skipped: Skipped
+
+    def map(self, element: int) -> dict[str, Any]:
+        image_id = f"{int(self.examples.image_id[element]):016x}"
+        image = None
+        data = self.cache.get(image_id)
+        if data is None:
+            self.skipped.add(image_id, "not in the cache")
+        else:
+            try:
+                image = decode.decode(
+                    data, max_pixels=self.max_pixels, min_target_side=self.min_side
+                )
+            except decode.BrokenImage as error:
+                self.skipped.add(image_id, str(error))
+        return {
+            "image": image,
+            "label": self.examples.label[element],
+            "image_id": self.examples.image_id[element],
+            "box": self.examples.box[element],
+        }
+
+
+def _readable(element: dict[str, Any]) -> bool:
+    return element["image"] is not None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DrawExample(grain.transforms.RandomMap):
+    """Ignores the index and draws one by weight, with replacement."""
+
+    cumulative: np.ndarray  # float64 [n], ends in 1
+
+    def random_map(self, element: int, rng: np.random.Generator) -> int:
+        return int(np.searchsorted(self.cumulative, rng.random(), side="right"))
+
+
+def sampling_weights(label: np.ndarray, how: str) -> np.ndarray | None:
+    """Probability of each example, float64 [n]; None for uniform.
+
+    "class_balanced" makes every class as likely; "square_root" as likely as the square
+    root of its count (Mahajan et al. 2018).
+    """
+    if how == "uniform":
+        return None
+    count = np.bincount(label)[label].astype(np.float64)
+    weight = 1 / count if how == "class_balanced" else 1 / np.sqrt(count)
+    return weight / weight.sum()
+
+
+def make_train(
+    config: Any,
+    examples: Examples,
+    cache: Cache,
+    *,
+    seed: int,
+    skipped: Skipped,
+    shard: tuple[int, int] = (0, 1),
+    extra: Callable[[Batch], Batch] | None = None,
+) -> grain.IterDataset:
+    """The endless training set.
+
+    Args:
+        config: `input`, `augment`, `model.image_size` and `train` are read.
+        examples: what to train on.
+        cache: where the images are.
+        seed: of the order and of every augmentation.
+        skipped: counts unreadable images.
+        shard: (index, count) of this process; it takes every count-th example.
+        extra: adds to a batch on the host, e.g. its soft labels.
+
+    Returns:
+        Batches of `train.batch_size / count` examples, see the module's docstring.
+    """
+    cv2.setNumThreads(0)  # the threads are ours; OpenCV's own would fight them
+    weights = sampling_weights(examples.label, config.train.sampling)
+    index, count = shard
+    order = grain.MapDataset.range(len(examples)).seed(seed)
+    if weights is None:
+        order = order.shuffle()[index::count].repeat(None)
+    else:
+        cumulative = np.cumsum(weights) / weights.sum()
+        cumulative[-1] = 1.0
+        order = order[index::count].repeat(None).random_map(DrawExample(cumulative))
+    image_size = config.model.image_size
+    elements = (
+        order.map(
+            Load(examples, cache, config.download.max_pixels, image_size, skipped)
+        )
+        .filter(_readable)
+        .random_map(TrainView(config.augment, image_size))
+    )
+    options = grain.ReadOptions(
+        num_threads=config.input.threads, prefetch_buffer_size=config.input.prefetch
+    )
+    batches = elements.to_iter_dataset(options).batch(
+        config.train.batch_size // count, drop_remainder=True
+    )
+    return batches.map(extra) if extra else batches
+
+
+def evaluation_batches(
+    config: Any, examples: Examples, cache: Cache, *, image_size: int, resize: int
+) -> Iterator[Batch]:
+    """Every example once, in order; the last batch is padded and masked.
+
+    Raises:
+        UserError: an image cannot be read: a metric over the others would not be the
+            metric of the split.
+    """
+    cv2.setNumThreads(0)
+    skipped = Skipped()
+    loaded = grain.MapDataset.range(len(examples)).map(
+        Load(examples, cache, config.download.max_pixels, 0, skipped)
+    )
+
+    def view(element: dict[str, Any]) -> dict[str, Any]:
+        if element["image"] is None:
+            raise UserError(
+                f"image {int(element['image_id']):016x} of the split cannot be read: "
+                "run the stages 'download' and 'split' again"
+            )
+        box = Box(*element["box"]) if config.input.eval_smart_crop else None
+        image = evaluation_view(
+            element["image"], image_size=image_size, resize=resize, box=box
+        )
+        kept = {name: element[name] for name in ("image_id", "label")}
+        return {"image": image, **kept}
+
+    options = grain.ReadOptions(
+        num_threads=config.input.threads, prefetch_buffer_size=config.input.prefetch
+    )
+    size = config.eval.batch_size
+    batches = (
+        loaded.map(view).to_iter_dataset(options).batch(size, drop_remainder=False)
+    )
+    for batch in batches:
+        yield _pad(batch, size)
+
+
+def _pad(batch: Batch, size: int) -> Batch:
+    """Repeats the last row up to `size` rows; `mask` tells which are real."""
+    real = len(batch["label"])
+    rows = np.minimum(np.arange(size), real - 1)
+    padded = {name: value[rows] for name, value in batch.items()}
+    return {**padded, "mask": np.arange(size) < real}

@@ -1,0 +1,151 @@
+"""From a picture to the square that a network sees: uint8 in, uint8 out.
+
+Training draws one affine map (crop, scale, flips, rotation) and warps once; colour,
+erasing, mixup and normalisation follow on the device (`train/device_augment.py`).
+Evaluation takes the centre square and resamples it by area, in integers that the app's
+`preprocess.js` repeats exactly.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+
+from aplantida_jax.data.smart_crop import Box
+
+
+def centre_box(
+    width: int, height: int, *, image_size: int, resize: int
+) -> tuple[int, int, int]:
+    """The square (x, y, side), in pixels, that "resize, centre crop" would keep.
+
+    Resizing the short side to `resize` and cropping `image_size` is the same picture as
+    cropping `short * image_size / resize` first, and needs one resampling.
+    """
+    side = max(1, math.floor(min(width, height) * image_size / resize + 0.5))
+    side = min(side, width, height)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+def resample(image: np.ndarray, size: int) -> np.ndarray:
+    """A square uint8 [s, s, 3] -> [size, size, 3]: by area down, bilinear up."""
+    down = image.shape[0] >= size
+    how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=how)
+
+
+def evaluation_view(
+    image: np.ndarray, *, image_size: int, resize: int, box: Box | None = None
+) -> np.ndarray:
+    """What the network sees of an image at evaluation.
+
+    Args:
+        image: uint8 [h, w, 3].
+        image_size: side of the result.
+        resize: short side that the image would be resized to before the crop.
+        box: smart-crop box to take instead of the centre.
+
+    Returns:
+        uint8 [image_size, image_size, 3].
+    """
+    height, width = image.shape[:2]
+    x, y, side = centre_box(width, height, image_size=image_size, resize=resize)
+    if box is not None:
+        side = max(1, round(box.side * min(width, height)))
+        x = min(max(0, round(box.x * width - side / 2)), width - side)
+        y = min(max(0, round(box.y * height - side / 2)), height - side)
+    return resample(image[y : y + side, x : x + side], image_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """The random choices of one training view; kept, they replay it exactly.
+
+    Attributes:
+        x, y: centre of the crop, as a fraction of width and height.
+        side: of the crop, as a fraction of the short side.
+        angle: rotation, degrees.
+        flip_x, flip_y: mirrored left to right, top to bottom.
+        blur: standard deviation, in output pixels; 0 is none.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float
+    flip_x: bool
+    flip_y: bool
+    blur: float
+
+
+def draw_view(
+    rng: np.random.Generator, box: Box, augment: Any, *, width: int, height: int
+) -> View:
+    """Draws a training view inside `box`.
+
+    Args:
+        rng: the element's own generator.
+        box: smart crop, or the whole short side.
+        augment: `config.augment`.
+        width, height: of the image, in pixels.
+    """
+    scale = math.sqrt(rng.uniform(augment.scale[0] ** 2, augment.scale[1] ** 2))
+    side = box.side * scale
+    short = min(width, height)
+    slack_x = (box.side - side) * short / width / 2  # the crop stays inside the box
+    slack_y = (box.side - side) * short / height / 2
+    return View(
+        x=box.x + rng.uniform(-1, 1) * slack_x,
+        y=box.y + rng.uniform(-1, 1) * slack_y,
+        side=side,
+        angle=rng.uniform(-1, 1) * augment.rotation,
+        flip_x=bool(rng.random() < augment.horizontal_flip),
+        flip_y=bool(rng.random() < augment.vertical_flip),
+        blur=rng.uniform(0.3, 1.2) if rng.random() < augment.blur else 0.0,
+    )
+
+
+def render(image: np.ndarray, view: View, *, image_size: int) -> np.ndarray:
+    """Warps an image uint8 [h, w, 3] to the view, uint8 [image_size, image_size, 3]."""
+    height, width = image.shape[:2]
+    step = view.side * min(width, height) / image_size  # source pixels per output one
+    radians = math.radians(view.angle)
+    cos, sin = math.cos(radians) * step, math.sin(radians) * step
+    flip_x, flip_y = (-1 if view.flip_x else 1), (-1 if view.flip_y else 1)
+    linear = np.array([[cos * flip_x, -sin * flip_y], [sin * flip_x, cos * flip_y]])
+    # Pixel centres are at half-integers: the output's centre maps to the view's.
+    centre_in = np.array([view.x * width - 0.5, view.y * height - 0.5])
+    shift = centre_in - linear @ np.full(2, (image_size - 1) / 2)
+    warped = cv2.warpAffine(
+        image,
+        np.column_stack([linear, shift]),
+        (image_size, image_size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    if view.blur:
+        return cv2.GaussianBlur(warped, (0, 0), view.blur)
+    return warped
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainView(grain.transforms.RandomMap):
+    """{image, box, ...} -> the same with a random view as `image`."""
+
+    augment: Any
+    image_size: int
+
+    def random_map(
+        self, element: dict[str, Any], rng: np.random.Generator
+    ) -> dict[str, Any]:
+        image = element["image"]
+        height, width = image.shape[:2]
+        view = draw_view(
+            rng, Box(*element["box"]), self.augment, width=width, height=height
+        )
+        rendered = render(image, view, image_size=self.image_size)
+        kept = {name: element[name] for name in ("image_id", "label")}
+        return {"image": rendered, **kept}

@@ -1,0 +1,139 @@
+"""A trained model's answers on a split: every image once, in file order."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ml_collections import ConfigDict
+
+from aplantida_jax.data import labels, pipeline, regions
+from aplantida_jax.progress import track
+from aplantida_jax.train import device_augment, step
+from aplantida_jax.train.checkpoint import Best
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model says of a split.
+
+    Attributes:
+        image_id: uint64 [n].
+        label: int32 [n].
+        logits: float32 [n, classes]; `losses.MASKED` where the model has no class.
+    """
+
+    image_id: np.ndarray
+    label: np.ndarray
+    logits: np.ndarray
+
+
+def run(
+    config: Any, best: Best, split_path: Path, label_map: labels.LabelMap
+) -> Predictions:
+    """All logits of a split, in memory: 12,000 images x 8,587 classes are 412 MB."""
+    chunks = list(stream(config, best, split_path, label_map))
+    return Predictions(
+        *(
+            np.concatenate([getattr(chunk, field) for chunk in chunks])
+            for field in ("image_id", "label", "logits")
+        )
+    )
+
+
+def stream(
+    config: Any,
+    best: Best,
+    split_path: Path,
+    label_map: labels.LabelMap,
+    *,
+    skip: int = 0,
+) -> Iterator[Predictions]:
+    """Logits batch by batch, after the first `skip` images.
+
+    A regional teacher answers with the classes of its region only.
+    """
+    evaluation_step = step.make_evaluation_step(best.module, _trained(config, best))
+    mask = jnp.asarray(label_map.in_regions(regions.parse(best.info["region"])))
+
+    def answer(images: np.ndarray) -> jax.Array:
+        return evaluation_step(best.variables, images, mask)
+
+    size = best.info["model"]["image_size"]
+    resize = best.info["input"]["resize"]
+    yield from _batches(
+        config, split_path, answer, image_size=size, resize=resize, skip=skip
+    )
+
+
+def features(
+    config: Any, module: Any, variables: Any, split_path: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pooled features of a network that need not have been trained by us.
+
+    Returns:
+        image_id uint64 [n], label int32 [n], features float32 [n, d].
+    """
+
+    @jax.jit
+    def pooled(images: jax.Array) -> jax.Array:
+        images = device_augment.normalise(
+            device_augment.to_unit(images), mean=config.input.mean, std=config.input.std
+        )
+        return module.apply(variables, images, train=False, method=module.features)
+
+    chunks = list(
+        _batches(
+            config,
+            split_path,
+            pooled,
+            image_size=config.model.image_size,
+            resize=config.input.resize,
+            skip=0,
+        )
+    )
+    return (
+        np.concatenate([chunk.image_id for chunk in chunks]),
+        np.concatenate([chunk.label for chunk in chunks]),
+        np.concatenate([chunk.logits for chunk in chunks]),
+    )
+
+
+def _batches(
+    config: Any,
+    split_path: Path,
+    answer: Callable[[np.ndarray], jax.Array],
+    *,
+    image_size: int,
+    resize: int,
+    skip: int,
+) -> Iterator[Predictions]:
+    cache = pipeline.open_cache(config)
+    smart_crop = config.input.smart_crop and config.input.eval_smart_crop
+    examples = pipeline.read_examples(config, split_path, cache, smart_crop=smart_crop)
+    examples = pipeline.Examples(
+        examples.image_id[skip:], examples.label[skip:], examples.box[skip:]
+    )
+    batches = pipeline.evaluation_batches(
+        config, examples, cache, image_size=image_size, resize=resize
+    )
+    total = -(-len(examples) // config.eval.batch_size)
+    for batch in track(batches, total=total, what=split_path.stem, unit="batches"):
+        real = batch["mask"]
+        yield Predictions(
+            batch["image_id"][real],
+            batch["label"][real],
+            np.asarray(answer(batch["image"]))[real],
+        )
+
+
+def _trained(config: Any, best: Best) -> Any:
+    """The configuration with the normalisation that the model was trained with."""
+    config = ConfigDict(config.to_dict())
+    config.input.mean = tuple(best.info["input"]["mean"])
+    config.input.std = tuple(best.info["input"]["std"])
+    return config

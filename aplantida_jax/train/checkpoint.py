@@ -1,0 +1,267 @@
+"""Checkpoints: orbax, asynchronous, with the iterator, and a hash of what was written.
+
+    <workdir>/checkpoints/<step>/{model,train,progress}   orbax, committed by a rename
+    <workdir>/checkpoint_hashes.json                      {step: SHA-256 of its files}
+    <workdir>/best.json                                   what the run offers to others
+
+`model` holds the variables to evaluate, `train` the rest of the state, `progress` plain
+JSON: the grain iterator's state and what the loop remembers. orbax restores flipped
+bits without a word, so a restore verifies the hash first and falls back to the
+checkpoint before.
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from aplantida_jax import files, manifest, models, paths
+from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.errors import UserError
+from aplantida_jax.train.state import TrainState, evaluation_variables
+
+Progress = dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run; a context manager that waits for pending writes."""
+
+    def __init__(self, workdir: Path):
+        self._directory = Path(workdir).resolve() / "checkpoints"
+        self._hashes_path = Path(workdir) / "checkpoint_hashes.json"
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            options=ocp.CheckpointManagerOptions(
+                create=True, enable_async_checkpointing=True
+            ),
+        )
+        self._pending: int | None = None
+        self._committed = False
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._manager.close()
+
+    def directory(self, step: int) -> Path:
+        return self._directory / str(step)
+
+    def save(self, step: int, state: TrainState, progress: Progress) -> None:
+        """Starts writing; `commit` says when it is on the disk."""
+        self.commit()
+        variables = evaluation_variables(state)
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(variables),
+                train=ocp.args.StandardSave(_rest(state)),
+                progress=ocp.args.JsonSave(progress),
+            ),
+        )
+        self._pending = step
+
+    def poll(self) -> None:
+        """Commits the last save if it is written; never waits."""
+        if self._pending is not None and not self._manager.is_saving_in_progress():
+            self.commit()
+
+    def commit(self) -> None:
+        """Waits for the last save and records its hash.
+
+        Raises:
+            UserError: it could not be written, e.g. the disk is full.
+        """
+        if self._pending is None:
+            return
+        step = self._pending
+        self._pending = None
+        try:
+            # save() returns True, and latest_step() counts it, before the disk has it.
+            self._manager.wait_until_finished()
+        except Exception as error:  # orbax passes on whatever the writer thread met
+            raise UserError(
+                f"checkpoint {self.directory(step)} could not be written ({error}): "
+                "the ones before it are whole; make room and run again"
+            ) from error
+        hashes = self._hashes()
+        hashes[str(step)] = files.sha256_tree(self.directory(step))
+        files.write_json(self._hashes_path, hashes)
+        self._committed = True
+
+    def take_committed(self) -> bool:
+        """Whether a save was committed since the last call."""
+        committed, self._committed = self._committed, False
+        return committed
+
+    def keep_only(self, steps: set[int]) -> None:
+        """Deletes the committed checkpoints that are not in `steps`."""
+        hashes = self._hashes()
+        for step in set(self._manager.all_steps()) - steps:
+            self._manager.delete(step)
+            hashes.pop(str(step), None)
+        files.write_json(self._hashes_path, hashes)
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
+        """The newest checkpoint that is whole, or None when there is none.
+
+        Args:
+            like: a state of the same run, for structure, shapes and sharding.
+
+        Raises:
+            UserError: checkpoints exist, but none is whole, or they are of another
+                configuration.
+        """
+        damaged = False
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            recorded = self._hashes().get(str(step))
+            if recorded != files.sha256_tree(self.directory(step)):
+                damaged |= recorded is not None
+                self._put_aside(step, "damaged" if recorded else "unfinished")
+                continue
+            try:
+                return self._restore(step, like)
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"checkpoint {self.directory(step)} does not fit this "
+                    f"configuration ({str(error).splitlines()[0]}): move "
+                    f"{self._directory.parent} away, or use another --workdir"
+                ) from error
+        if damaged:
+            raise UserError(
+                f"no checkpoint in {self._directory} is whole: move it away to start "
+                "from the beginning"
+            )
+        return None
+
+    def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardRestore(_abstract(evaluation_variables(like))),
+                train=ocp.args.StandardRestore(_abstract(_rest(like))),
+                progress=ocp.args.JsonRestore(),
+            ),
+        )
+        model, rest = restored["model"], restored["train"]
+        state = like.replace(
+            step=rest["step"],
+            opt_state=rest["opt_state"],
+            sums=rest["sums"],
+            batch_stats=model["batch_stats"],
+            params=rest["params"] if like.ema else model["params"],
+            ema=model["params"] if like.ema else {},
+        )
+        return state, restored["progress"]
+
+    def _put_aside(self, step: int, what: str) -> None:
+        """Renames a checkpoint that nothing vouches for.
+
+        "unfinished": the process died between orbax's commit and the record of the
+        hash. orbax refuses to save a step that it believes it has, hence the rename.
+        """
+        logging.warning("checkpoint %s is %s", self.directory(step), what)
+        aside = self.directory(step).with_name(f"{what}-{step}")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.directory(step).rename(aside)
+        self._manager.reload()
+
+    def _hashes(self) -> dict[str, str]:
+        try:
+            return json.loads(self._hashes_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            logging.warning(
+                "%s is damaged: no checkpoint is trusted", self._hashes_path
+            )
+            return {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Best:
+    """A trained model, ready to answer.
+
+    Attributes:
+        module: flax module.
+        variables: {"params", "batch_stats"}.
+        info: best.json: name, step, epoch, model, input, region, metrics, label_map,
+            provenance, checkpoint (relative to the workdir), sha256.
+    """
+
+    module: Any
+    variables: Any
+    info: dict[str, Any]
+
+
+def write_best(workdir: Path, info: dict[str, Any], checkpoints: Checkpoints) -> None:
+    """Publishes a committed checkpoint; `info["step"]` names it."""
+    model = checkpoints.directory(info["step"]) / "model"
+    described = {
+        **info,
+        "checkpoint": model.relative_to(Path(workdir).resolve()).as_posix(),
+        "sha256": files.sha256_tree(model),
+    }
+    files.write_json(paths.best(workdir), described)
+
+
+def load_best(workdir: Path, label_map: LabelMap) -> Best:
+    """Loads what a training run offers.
+
+    Raises:
+        UserError: no run there, made for another label map, or damaged.
+    """
+    described = paths.best(workdir)
+    info = files.read_json(described, made_by="train")
+    manifest.check_label_map(
+        info["label_map"], label_map.fingerprint, where=described, made_by="train"
+    )
+    directory = Path(workdir).resolve() / info["checkpoint"]
+    if not directory.exists() or files.sha256_tree(directory) != info["sha256"]:
+        raise UserError(
+            f"{directory} is damaged: run stage 'train' again (it falls back to the "
+            "newest checkpoint that is whole)"
+        )
+    module = models.create(**info["model"])
+    image_size = info["model"]["image_size"]
+    shapes = jax.eval_shape(
+        lambda: module.init(
+            jax.random.key(0),
+            jax.numpy.zeros((1, image_size, image_size, 3)),
+            train=False,
+        )
+    )
+    variables = {
+        "params": shapes["params"],
+        "batch_stats": shapes.get("batch_stats", {}),
+    }
+    with ocp.StandardCheckpointer() as checkpointer:
+        variables = checkpointer.restore(directory, _abstract(variables))
+    return Best(module, variables, info)
+
+
+def _rest(state: TrainState) -> dict[str, Any]:
+    """The part of the state that evaluation does not need."""
+    return {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        "sums": state.sums,
+        # Beside an average, the raw parameters are a tree of their own.
+        "params": state.params if state.ema else {},
+    }
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes, types and placement; on the first device where nothing says otherwise."""
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def describe(leaf: Any) -> jax.ShapeDtypeStruct:
+        sharding = getattr(leaf, "sharding", None) or here
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(describe, tree)

@@ -1,0 +1,96 @@
+"""Losses as pure functions of logits; every mean is over the batch, in nats.
+
+Logits are float32 [b, c]; targets and teacher probabilities are rows that sum to 1. A
+class that a model does not cover has logit `MASKED`, so that its probability is 0 and
+its share of a loss is 0 too, without infinities.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# exp(-1e9) is 0 in float32, and 0 * -1e9 is 0, where 0 * -inf would be NaN.
+MASKED = -1e9
+
+
+def mask_classes(logits: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """Gives the classes that `class_mask` bool [c] leaves out no probability."""
+    return jnp.where(class_mask, logits, MASKED)
+
+
+def smoothed_targets(
+    label: jax.Array, class_mask: jax.Array, *, smoothing: float
+) -> jax.Array:
+    """One-hot targets, mixed with the uniform distribution over the covered classes.
+
+    Label smoothing of Szegedy et al. 2016; `label` int [b] -> float32 [b, c].
+    """
+    classes = class_mask.shape[0]
+    uniform = class_mask / class_mask.sum()
+    return (1 - smoothing) * jax.nn.one_hot(label, classes) + smoothing * uniform
+
+
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean over the batch of -sum(targets * log softmax(logits))."""
+    return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1))
+
+
+def expand_soft_labels(
+    teacher_class: jax.Array,
+    teacher_logprob: jax.Array,
+    teacher_tail: jax.Array,
+    class_mask: jax.Array,
+) -> jax.Array:
+    """Dense teacher probabilities float32 [b, c] from stored top-k rows.
+
+    Args:
+        teacher_class: int [b, k], -1 where a row has fewer than k classes.
+        teacher_logprob: float [b, k].
+        teacher_tail: float [b], the mass outside the top k; spread evenly over the
+            covered classes that are not in it.
+        class_mask: bool [c], classes that the student covers; what a teacher gives to
+            others is dropped and the row renormalised.
+    """
+    classes = class_mask.shape[0]
+    rows = jnp.arange(teacher_class.shape[0])[:, None]
+    there = (teacher_class >= 0) & class_mask[teacher_class]
+    # Out-of-range indices are dropped by the scatter.
+    at = jnp.where(there, teacher_class, classes)
+    top = jnp.where(there, jnp.exp(teacher_logprob.astype(jnp.float32)), 0.0)
+    empty = jnp.zeros((teacher_class.shape[0], classes))
+    dense = empty.at[rows, at].set(top, mode="drop")
+    rest = class_mask & ~empty.astype(bool).at[rows, at].set(True, mode="drop")
+    share = teacher_tail.astype(jnp.float32) / jnp.maximum(rest.sum(axis=-1), 1)
+    dense = dense + rest * share[:, None]
+    total = dense.sum(axis=-1, keepdims=True)  # not quite 1: float16 storage rounds
+    uniform = class_mask / class_mask.sum()  # for a row of which nothing is left
+    return jnp.where(total > 0, dense / jnp.where(total > 0, total, 1.0), uniform)
+
+
+def distillation_loss(
+    logits: jax.Array, teacher: jax.Array, *, temperature: float
+) -> jax.Array:
+    """T^2 KL(teacher_T || student_T), Hinton et al. 2015.
+
+    Args:
+        logits: of the student, [b, c].
+        teacher: probabilities at temperature 1, [b, c]; softened here, which for
+            probabilities is p^(1/T), renormalised.
+        temperature: T; T^2 keeps the gradient's size comparable over T.
+    """
+    covered = teacher > 0
+    log_teacher = jnp.where(covered, jnp.log(jnp.where(covered, teacher, 1.0)), MASKED)
+    log_teacher = jax.nn.log_softmax(log_teacher / temperature)
+    log_student = jax.nn.log_softmax(logits / temperature)
+    divergence = jnp.sum(
+        jnp.exp(log_teacher) * jnp.where(covered, log_teacher - log_student, 0.0),
+        axis=-1,
+    )
+    return temperature**2 * jnp.mean(divergence)
+
+
+def adjust_logits(logits: jax.Array, log_prior: jax.Array, *, tau: float) -> jax.Array:
+    """Logit adjustment for training on a long tail, Menon et al. 2021, eq. 10.
+
+    `log_prior` float [c] is the log of the classes' training frequencies.
+    """
+    return logits + tau * log_prior

@@ -1,0 +1,235 @@
+"""What a training run needs before its first step, built from the configuration."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from aplantida_jax import files, manifest, models, paths
+from aplantida_jax.data import labels, pipeline, regions
+from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.distill.store import SoftLabels
+from aplantida_jax.errors import UserError
+from aplantida_jax.models import pretrained
+from aplantida_jax.train import checkpoint, state, step
+
+Provenance = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """The images of a run.
+
+    Attributes:
+        label_map: the one.
+        cache: where the bytes are.
+        train, val: examples of the run's region.
+        soft_labels: the teachers' rows when distilling, else None.
+    """
+
+    label_map: LabelMap
+    cache: Cache
+    train: pipeline.Examples
+    val: pipeline.Examples
+    soft_labels: SoftLabels | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Durations in steps (batches), turned from epochs once.
+
+    Attributes:
+        steps_per_epoch: batches an epoch; what does not fill one is in the next.
+        total_steps: of the whole run.
+        accumulate: batches an update.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+    accumulate: int
+
+    @classmethod
+    def of(cls, config: Any, examples: int) -> "Schedule":
+        size = config.train.batch_size
+        if examples < size:
+            raise UserError(
+                f"{examples} training images do not fill one batch: set "
+                f"--config.train.batch_size below {size}"
+            )
+        per_epoch = math.ceil(examples / size)
+        return cls(per_epoch, per_epoch * config.train.epochs, config.train.accumulate)
+
+
+def inputs(config: Any) -> list[manifest.Input]:
+    """Everything that a run reads, for its manifest."""
+    found = [manifest.Input(paths.classes(config), "export_dataset")]
+    found += [
+        manifest.Input(paths.split_file(config, split, config.region), "split")
+        for split in ("train", "val")
+    ]
+    if config.model.init_from:
+        best = paths.best(paths.run_dir(config, config.model.init_from))
+        command = f"--config=configs/{config.model.init_from}.py"
+        found.append(manifest.Input(best, "train", command))
+    elif config.model.pretrained:
+        found.append(manifest.Input(Path(config.model.pretrained), "a download of it"))
+    if config.distill.mode == "precomputed":
+        store = paths.soft_labels(config, config.distill.soft_labels, "train")
+        found.append(manifest.Input(store / "store.json", "combine"))
+    return found
+
+
+def load_data(config: Any) -> Data:
+    """Opens the cache and reads the splits; checks that all speak of one label map."""
+    label_map = labels.read(paths.classes(config))
+    stats_path = paths.split_stats(config, config.region)
+    stats = files.read_json(stats_path, made_by="split")
+    manifest.check_label_map(
+        stats["label_map"], label_map.fingerprint, where=stats_path, made_by="split"
+    )
+    cache = pipeline.open_cache(config)
+    train, val = (
+        pipeline.read_examples(
+            config,
+            paths.split_file(config, split, config.region),
+            cache,
+            smart_crop=smart_crop,
+        )
+        for split, smart_crop in (
+            ("train", config.input.smart_crop),
+            ("val", config.input.smart_crop and config.input.eval_smart_crop),
+        )
+    )
+    soft_labels = None
+    if config.distill.mode == "precomputed":
+        store = paths.soft_labels(config, config.distill.soft_labels, "train")
+        soft_labels = SoftLabels(store, label_map=label_map, made_by="combine")
+        soft_labels.require(train.image_id)
+    return Data(label_map, cache, train, val, soft_labels)
+
+
+def constants(config: Any, data: Data) -> step.Constants:
+    """The class mask of the run's region, and the training set's class prior."""
+    mask = np.array(data.label_map.in_regions(regions.parse(config.region)))
+    count = np.bincount(data.train.label, minlength=len(data.label_map))
+    # One image more for each class: a class without any has a finite prior.
+    log_prior = np.log((count + 1) / (count + 1).sum()).astype(np.float32)
+    return step.Constants(jnp.asarray(mask), jnp.asarray(log_prior))
+
+
+def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
+    """Arguments of `models.create`, as best.json keeps them."""
+    fields = {
+        "name": config.model.name,
+        "num_classes": num_classes,
+        "image_size": config.model.image_size,
+        "dropout": config.model.dropout,
+        "dtype": config.model.dtype,
+        "remat": config.model.remat,
+        "head_rank": config.model.head_rank,
+    }
+    if config.model.pretrained:
+        # Padding, epsilon and activation follow where the weights come from.
+        fields.update(pretrained.describe(config.model.pretrained).needs)
+    return fields
+
+
+def initial_model(
+    config: Any, label_map: LabelMap
+) -> tuple[Any, Any, dict[str, Any], Provenance]:
+    """Module, variables, its fields and its ancestors: init_from, pretrained, scratch."""
+    if config.model.init_from:
+        parent_dir = paths.run_dir(config, config.model.init_from)
+        parent = checkpoint.load_best(parent_dir, label_map)
+        fields = {**parent.info["model"], **model_fields(config, len(label_map))}
+        module = models.create(**fields)
+        fresh = _init(module, config)
+        name = config.model.init_from
+        logging.info("starting from %s, epoch %d", name, parent.info["epoch"])
+        variables = state.take_over(fresh, _like(parent.variables, fresh), name=name)
+        kind = {"name": name, "kind": "teacher", "licences": []}
+        return module, variables, fields, [kind, *parent.info["provenance"]]
+    fields = model_fields(config, len(label_map))
+    module = models.create(**fields)
+    variables = _init(module, config)
+    if not config.model.pretrained:
+        logging.info("starting from scratch")
+        return module, variables, fields, []
+    variables, _ = models.load_pretrained(config.model.pretrained, module, variables)
+    weights = {
+        "name": Path(config.model.pretrained).name,
+        "kind": "weights",
+        "licences": [config.model.pretrained_licence],
+    }
+    return module, variables, fields, [weights]
+
+
+def provenance(config: Any, data: Data, ancestors: Provenance) -> Provenance:
+    """The chain of ancestors whose licences the trained model inherits."""
+    stats = files.read_json(paths.split_stats(config, config.region), made_by="split")
+    chain = [
+        {
+            "name": paths.split_file(config, "train", config.region).name,
+            "kind": "data",
+            "licences": sorted(stats["splits"]["train"]["licences"]),
+        },
+        *ancestors,
+        *(data.soft_labels.provenance if data.soft_labels else []),
+    ]
+    unique: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in chain:
+        unique.setdefault((entry["kind"], entry["name"]), entry)
+    return list(unique.values())
+
+
+def _init(module: Any, config: Any) -> Any:
+    return state.init_variables(
+        module, image_size=config.model.image_size, seed=config.seed
+    )
+
+
+def _like(variables: Any, fresh: Any) -> Any:
+    """Drops the empty batch_stats that a checkpoint of a ViT carries."""
+    return {name: variables[name] for name in variables if name in fresh}
+
+
+def shardings(
+    config: Any,
+) -> tuple[jax.sharding.NamedSharding, jax.sharding.NamedSharding]:
+    """(split along the batch, replicated) over all devices.
+
+    Raises:
+        UserError: a batch does not divide among the devices.
+    """
+    devices = jax.devices()
+    for field in ("train", "eval"):
+        size = config[field].batch_size
+        if size % len(devices):
+            raise UserError(
+                f"--config.{field}.batch_size={size} does not divide among "
+                f"{len(devices)} devices",
+                exit_code=2,
+            )
+    mesh = jax.sharding.Mesh(np.array(devices), ("data",))
+    split = jax.sharding.PartitionSpec("data")
+    return (
+        jax.sharding.NamedSharding(mesh, split),
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
+    )
+
+
+def shard_batch(
+    batch: pipeline.Batch, sharding: jax.sharding.Sharding
+) -> dict[str, jax.Array]:
+    """A host batch on the devices, split along its first axis; image ids stay behind."""
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in batch.items()
+        if name != "image_id"
+    }

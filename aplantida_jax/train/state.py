@@ -1,0 +1,122 @@
+"""What training carries from step to step, and the order of its initialisation.
+
+Resume from the newest whole checkpoint, else `init_from` (an experiment of ours), else
+`pretrained` (foreign weights), else from scratch: `loop` asks in this order.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from aplantida_jax.errors import UserError
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the loop remembers between epochs; plain JSON, kept in every checkpoint.
+
+    Attributes:
+        key: of the run's manifest: its configuration and inputs.
+        step: batches done.
+        iterator: state of the grain iterator.
+        examples: fingerprint of the training set that the iterator's state belongs to.
+        best: {"epoch", "step", "metrics"} of the best epoch so far, {} before.
+        history: a record an epoch.
+        finished: early stopping or the last epoch has been reached.
+    """
+
+    key: str
+    examples: str
+    step: int = 0
+    iterator: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    finished: bool = False
+
+    @property
+    def epochs_without_better(self) -> int:
+        return len(self.history) - self.best["epoch"] if self.best else 0
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """A pytree; everything that makes the next step what it is.
+
+    Attributes:
+        step: int32, batches seen.
+        params, batch_stats: the network; batch_stats is {} for a ViT.
+        ema: moving average of params, {} when off.
+        opt_state: of optax.
+        sums: float32 scalars over the epoch so far: loss, top1, count.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    ema: Any
+    opt_state: Any
+    sums: dict[str, jax.Array]
+
+
+def create(
+    variables: Any, tx: optax.GradientTransformation, *, ema_decay: float
+) -> TrainState:
+    """A state at step 0 from a module's variables."""
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        # A copy: the step donates its input, and a buffer can be donated once.
+        ema=jax.tree.map(jnp.copy, params) if ema_decay else {},
+        opt_state=tx.init(params),
+        sums=zero_sums(),
+    )
+
+
+def zero_sums() -> dict[str, jax.Array]:
+    # Three buffers, not one thrice: see the donation above.
+    return {name: jnp.zeros((), jnp.float32) for name in ("loss", "top1", "count")}
+
+
+def evaluation_variables(state: TrainState) -> dict[str, Any]:
+    """The variables to evaluate and keep: the average when there is one."""
+    return {"params": state.ema or state.params, "batch_stats": state.batch_stats}
+
+
+def init_variables(module: Any, *, image_size: int, seed: int) -> Any:
+    """Random variables, compiled as one function (fast, and the same anywhere)."""
+    images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+    init = jax.jit(lambda rng: module.init(rng, images, train=False))
+    return init(jax.random.key(seed))
+
+
+def take_over(variables: Any, source: Any, *, name: str) -> Any:
+    """The variables of another experiment, checked against this one's shapes.
+
+    Raises:
+        UserError: the networks differ; names the first paths that do.
+    """
+    shapes = _shapes(variables)
+    found = _shapes(source)
+    wrong = sorted(
+        path
+        for path in shapes.keys() | found.keys()
+        if shapes.get(path) != found.get(path)
+    )
+    if wrong:
+        raise UserError(
+            f"--config.model.init_from={name} is another network: {len(wrong)} "
+            f"parameters differ, e.g. {', '.join(wrong[:3])}; use the same model.name, "
+            "image_size and head_rank in both"
+        )
+    return jax.tree.map(jnp.asarray, source)
+
+
+def _shapes(variables: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}

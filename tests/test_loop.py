@@ -1,0 +1,169 @@
+"""The training loop, run for real: it learns, stops, resumes and refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import CLASSES, Dataset
+
+from aplantida_jax import files, paths
+from aplantida_jax.errors import UserError
+from aplantida_jax.train import checkpoint, loop
+
+# Trains the small dataset under argv[1] in a process of its own, to be killed.
+_SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from absl import logging
+logging.use_absl_handler()
+logging.set_verbosity(logging.INFO)
+import conftest
+from aplantida_jax import paths
+from aplantida_jax.errors import UserError
+from aplantida_jax.train import loop
+config = conftest.Dataset(Path(sys.argv[1]), None).teacher()
+config.train.epochs = 4
+config.train.log_every = 1
+config.train.checkpoint_minutes = 0.001
+try:
+    loop.run(config, paths.run_dir(config, config.name))
+except UserError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def _start(root: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, str(root), str(Path(__file__).parent)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def _wait_for(process: subprocess.Popen, text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"the process ended without saying {text!r}")
+
+
+def _run_dir(dataset: Dataset) -> Path:
+    return paths.run_dir(dataset.teacher(), "teacher_global")
+
+
+def test_learns_far_above_chance(trained: Dataset):
+    best = files.read_json(paths.best(_run_dir(trained)), made_by="train")
+    assert best["metrics"]["top1_accuracy"] > 2.5 / CLASSES
+    history = (_run_dir(trained) / "history.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["train_loss"] for line in history]
+    assert len(losses) == 12
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_best_is_the_epoch_with_the_highest_validation_accuracy(trained: Dataset):
+    best = files.read_json(paths.best(_run_dir(trained)), made_by="train")
+    records = [
+        json.loads(line)
+        for line in (_run_dir(trained) / "history.jsonl").read_text().splitlines()
+    ]
+    top = [record["val_top1_accuracy"] for record in records]
+    assert best["epoch"] == int(np.argmax(top)) + 1
+    assert best["metrics"]["top1_accuracy"] == max(top)
+
+
+def test_a_second_run_has_nothing_to_do(trained: Dataset):
+    config = trained.teacher()
+    config.train.update({"epochs": 12, "learning_rate": 3e-3, "patience": 99})
+    before = paths.best(_run_dir(trained)).stat().st_mtime_ns
+    loop.run(config, _run_dir(trained))
+    assert paths.best(_run_dir(trained)).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_and_resumed_equals_undisturbed(
+    dataset: Dataset, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+):
+    from conftest import write_dataset
+
+    undisturbed = write_dataset(tmp_path_factory.mktemp("undisturbed"))
+    calm = _start(undisturbed.root)
+    calm.communicate()
+    assert calm.returncode == 0
+
+    process = _start(dataset.root)
+    _wait_for(process, "step 9/")
+    process.send_signal(number)
+    said = process.communicate()[1]
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + signal.SIGTERM
+        assert "run the same command again" in said
+    again = _start(dataset.root)
+    _wait_for(again, "going on at step")
+    again.communicate()
+    assert again.returncode == 0
+
+    left, right = _run_dir(undisturbed), _run_dir(dataset)
+    assert (left / "history.jsonl").read_text() == (right / "history.jsonl").read_text()
+    assert _variables(undisturbed) == _variables(dataset)
+
+
+def _variables(dataset: Dataset) -> list[bytes]:
+    best = checkpoint.load_best(_run_dir(dataset), dataset.label_map)
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(best.variables)]
+
+
+def test_another_configuration_sets_the_old_run_aside(dataset: Dataset):
+    config = dataset.teacher()
+    config.train.epochs = 1
+    workdir = _run_dir(dataset)
+    loop.run(config, workdir)
+    old = paths.best(workdir).read_bytes()
+    config.train.learning_rate = 5e-4
+    loop.run(config, workdir)
+    (aside,) = workdir.glob("previous-*")
+    assert (aside / "best.json").read_bytes() == old
+    assert paths.best(workdir).read_bytes() != old
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good(
+    dataset: Dataset,
+):
+    config = dataset.teacher()
+    config.train.update({"epochs": 6, "warmup_epochs": 0.0, "log_every": 1})
+    # Weight decay of 1e30 blows up within a step or two, whatever the gradients are.
+    config.train.weight_decay = 1e38
+    with pytest.raises(UserError, match="not finite at step"):
+        loop.run(config, _run_dir(dataset))
+    assert not paths.best(_run_dir(dataset)).exists()
+
+
+def test_early_stopping_ends_the_run(dataset: Dataset):
+    config = dataset.teacher()
+    config.train.update({"epochs": 30, "patience": 1, "learning_rate": 1e-7})
+    loop.run(config, _run_dir(dataset))
+    history = (_run_dir(dataset) / "history.jsonl").read_text().splitlines()
+    assert len(history) < 30
+
+
+def test_dry_run_writes_nothing(dataset: Dataset):
+    config = dataset.teacher()
+    config.dry_run = True
+    loop.run(config, _run_dir(dataset))
+    assert not _run_dir(dataset).exists()
+
+
+def test_a_missing_split_names_its_stage(dataset: Dataset):
+    config = dataset.teacher()
+    paths.split_file(config, "val").unlink()
+    with pytest.raises(UserError, match="stage 'split' makes it"):
+        loop.run(config, _run_dir(dataset))

@@ -1,0 +1,160 @@
+"""The input pipeline over real JPEGs: order, resume, sampling, sharding, padding."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CLASSES, PER_CLASS, Dataset
+
+from aplantida_jax import paths
+from aplantida_jax.data import pipeline
+from aplantida_jax.data.cache import Cache
+from aplantida_jax.errors import UserError
+
+
+def _examples(dataset: Dataset, split: str = "train") -> tuple[Any, Cache, Any]:
+    config = dataset.teacher()
+    cache = pipeline.open_cache(config)
+    path = paths.split_file(config, split)
+    return (
+        config,
+        cache,
+        pipeline.read_examples(config, path, cache, smart_crop=False),
+    )
+
+
+def _train(dataset: Dataset, **options: Any) -> Any:
+    config, cache, examples = _examples(dataset)
+    made = pipeline.make_train(
+        config, examples, cache, seed=1, skipped=pipeline.Skipped(), **options
+    )
+    return iter(made)
+
+
+def test_an_epoch_holds_every_image_once_and_the_next_is_in_another_order(
+    dataset: Dataset,
+):
+    iterator = _train(dataset)
+    steps = CLASSES * PER_CLASS["train"] // 16
+    first = np.concatenate([next(iterator)["image_id"] for _ in range(steps)])
+    second = np.concatenate([next(iterator)["image_id"] for _ in range(steps)])
+    assert len(np.unique(first)) == CLASSES * PER_CLASS["train"]
+    assert set(first) == set(second)
+    assert not np.array_equal(first, second)
+
+
+def test_batches_are_uint8_squares_with_labels(dataset: Dataset):
+    batch = next(_train(dataset))
+    assert batch["image"].shape == (16, 32, 32, 3)
+    assert batch["image"].dtype == np.uint8
+    assert batch["label"].dtype == np.int32
+    assert batch["image_id"].dtype == np.uint64
+
+
+def test_a_restored_iterator_gives_the_same_pixels(dataset: Dataset):
+    iterator = _train(dataset)
+    for _ in range(3):
+        next(iterator)
+    kept = iterator.get_state()
+    expected = [next(iterator) for _ in range(8)]
+    again = _train(dataset)
+    again.set_state(kept)
+    for batch in expected:
+        found = next(again)
+        for name, value in batch.items():
+            np.testing.assert_array_equal(found[name], value)
+
+
+def test_shards_split_an_epoch_between_processes(dataset: Dataset):
+    steps = CLASSES * PER_CLASS["train"] // 16
+    seen = [
+        np.concatenate([next(shard)["image_id"] for _ in range(steps)])
+        for shard in (_train(dataset, shard=(0, 2)), _train(dataset, shard=(1, 2)))
+    ]
+    assert len(seen[0]) == len(seen[1]) == CLASSES * PER_CLASS["train"] // 2
+    assert len(np.unique(np.concatenate(seen))) == CLASSES * PER_CLASS["train"]
+
+
+def test_an_image_missing_from_the_cache_is_skipped_and_counted(dataset: Dataset):
+    config, cache, examples = _examples(dataset)
+    gone = f"{int(examples.image_id[5]):016x}"
+    next(cache.directory.rglob(f"{gone}*")).unlink()
+    skipped = pipeline.Skipped()
+    made = pipeline.make_train(config, examples, cache, seed=1, skipped=skipped)
+    iterator = iter(made)
+    seen = np.concatenate([next(iterator)["image_id"] for _ in range(12)])
+    assert int(gone, 16) not in set(map(int, seen))
+    assert skipped.count > 0
+
+
+def test_the_extra_function_adds_to_a_batch(dataset: Dataset):
+    iterator = _train(dataset, extra=lambda b: {**b, "twice": b["label"] * 2})
+    batch = next(iterator)
+    np.testing.assert_array_equal(batch["twice"], 2 * batch["label"])
+
+
+def test_sampling_weights_by_hand():
+    label = np.array([0, 0, 0, 0, 1])
+    balanced = pipeline.sampling_weights(label, "class_balanced")
+    np.testing.assert_allclose(balanced, [0.125] * 4 + [0.5])
+    root = pipeline.sampling_weights(label, "square_root")
+    np.testing.assert_allclose(root, [1 / 6] * 4 + [1 / 3])
+    assert pipeline.sampling_weights(label, "uniform") is None
+
+
+def test_class_balanced_sampling_draws_classes_alike(dataset: Dataset):
+    config, cache, examples = _examples(dataset)
+    rare = np.concatenate([np.arange(90), np.flatnonzero(examples.label == 0)[:1]])
+    few = pipeline.Examples(
+        examples.image_id[rare], examples.label[rare], examples.box[rare]
+    )
+    config.train.sampling = "class_balanced"
+    made = pipeline.make_train(config, few, cache, seed=3, skipped=pipeline.Skipped())
+    iterator = iter(made)
+    label = np.concatenate([next(iterator)["label"] for _ in range(60)])
+    share = np.bincount(label, minlength=CLASSES) / len(label)
+    # 960 draws: a share of 1/6 has a standard deviation of 0.012.
+    np.testing.assert_allclose(share, 1 / CLASSES, atol=0.05)
+
+
+def test_evaluation_sees_every_image_once_in_order_and_masks_the_padding(
+    dataset: Dataset,
+):
+    config, cache, examples = _examples(dataset, "val")
+    batches = list(
+        pipeline.evaluation_batches(config, examples, cache, image_size=32, resize=36)
+    )
+    assert all(len(batch["label"]) == 16 for batch in batches)
+    mask = np.concatenate([batch["mask"] for batch in batches])
+    assert mask.sum() == len(examples) == CLASSES * PER_CLASS["val"]
+    ids = np.concatenate([batch["image_id"] for batch in batches])[mask]
+    np.testing.assert_array_equal(ids, examples.image_id)
+
+
+def test_evaluation_refuses_a_split_whose_image_is_gone(dataset: Dataset):
+    config, cache, examples = _examples(dataset, "val")
+    next(cache.directory.rglob(f"{int(examples.image_id[0]):016x}*")).unlink()
+    batches = pipeline.evaluation_batches(
+        config, examples, cache, image_size=32, resize=36
+    )
+    with pytest.raises(UserError, match="cannot be read"):
+        list(batches)
+
+
+def test_an_empty_split_is_refused(dataset: Dataset, tmp_path: Path):
+    from aplantida_jax.data import records
+
+    config, cache, _ = _examples(dataset)
+    empty = tmp_path / "empty.jsonl"
+    records.write_photos(empty, [])
+    with pytest.raises(UserError, match="has no images"):
+        pipeline.read_examples(config, empty, cache, smart_crop=False)
+
+
+def test_the_fingerprint_tells_datasets_apart(dataset: Dataset):
+    _, _, examples = _examples(dataset)
+    label = examples.label.copy()
+    label[0] = (label[0] + 1) % CLASSES
+    other = pipeline.Examples(examples.image_id, label, examples.box)
+    assert other.fingerprint != examples.fingerprint
