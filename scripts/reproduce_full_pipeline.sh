@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# The whole pipeline, one stage a line. Every stage resumes or says that there's nothing
+# to do, so running this again goes on where it stopped.
+#
+#   ./scripts/reproduce_full_pipeline.sh [:demo] [--from=STEP] [-- --config.field=value ...]
+#
+# STEP is a stage ("split") or a stage of an experiment ("train/teacher_eu_sw").
+# What follows "--" is given to every stage, e.g. -- --config.source.uri=mongodb://host/
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+variant="" from="" extra=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    :demo) variant=":demo" ;;
+    --from=*) from="${1#--from=}" ;;
+    --) shift; extra=("$@"); break ;;
+    *) echo "error: unknown option '$1'; usage: $0 [:demo] [--from=STEP] [-- --config.field=value ...]" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+python=.venv/bin/python
+[ -x "$python" ] || python=python
+started=$([ -n "$from" ] && echo no || echo yes)
+
+step() { # experiment stage [option ...]
+  local experiment=$1 stage=$2
+  shift 2
+  case "$from" in "$stage" | "$stage/$experiment") started=yes ;; esac
+  [ "$started" = yes ] || return 0
+  echo "=== $stage ($experiment) $*"
+  "$python" -m aplantida_jax.main --config="configs/$experiment.py$variant" \
+    --config.stage="$stage" "$@" ${extra[@]+"${extra[@]}"}
+}
+
+[ -z "$variant" ] || step dataset demo_data
+step dataset export_dataset
+step dataset download
+step dataset audit
+step dataset split
+step dataset preview
+step baseline baseline
+
+step teacher_global train
+step teacher_global evaluate
+step teacher_global evaluate --config.region=EU_SW
+step teacher_global evaluate --config.region=EU_NORTH,EU_EAST
+step teacher_global predict
+step teacher_eu_sw train
+step teacher_eu_sw evaluate
+step teacher_eu_sw predict
+step teacher_eu_core train
+step teacher_eu_core evaluate
+step teacher_eu_core predict
+step student_distill combine
+
+step student_distill train
+step student_distill evaluate
+step student_finetune train
+step student_finetune evaluate
+step student_finetune calibrate
+
+step export_tfjs export_model
+step export_tfjs validate_export
+step export_tfjs pwa
+step report report
+
+if [ "$started" = no ]; then
+  echo "error: --from=$from is no step; the steps are listed in $0" >&2
+  exit 2
+fi

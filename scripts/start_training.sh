@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Starts a teacher's training in the background, with a log and a pid file.
+#
+#   ./scripts/start_training.sh {global|eu_sw|eu_core} [--config.field=value ...]
+#
+# Makes the splits if they are missing. Checkpoints that don't fit the configuration are
+# moved to workdirs/<experiment>/previous-*, never deleted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case "${1:-}" in
+  global | eu_sw | eu_core) experiment=teacher_$1 ;;
+  *) echo "usage: $0 {global|eu_sw|eu_core} [--config.field=value ...]" >&2; exit 2 ;;
+esac
+shift
+python=.venv/bin/python
+[ -x "$python" ] || python=python
+workdir=workdirs/$experiment log=workdirs/$experiment/train.log pid_file=workdirs/$experiment/train.pid
+mkdir -p "$workdir"
+
+if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null; then
+  echo "error: $experiment is already training (process $(cat "$pid_file")); follow it with: tail -f $log" >&2
+  exit 1
+fi
+
+echo "splits: making what is missing"
+"$python" -m aplantida_jax.main --config=configs/dataset.py --config.stage=split
+
+# A first look in the foreground, so that a mistake is seen here and not in a log.
+"$python" -m aplantida_jax.main --config="configs/$experiment.py" --dry_run "$@"
+
+nohup "$python" -m aplantida_jax.main --config="configs/$experiment.py" "$@" \
+  >>"$log" 2>&1 </dev/null &
+echo $! >"$pid_file"
+cat <<EOF
+$experiment is training, process $(cat "$pid_file").
+  follow   tail -f $log
+  curves   $python -m tensorboard.main --logdir workdirs
+  stop     kill $(cat "$pid_file")      saves, then leaves
+  go on    $0 ${experiment#teacher_} $*
+EOF
