@@ -1,9 +1,11 @@
 """The one entry point: flags, logging, stage dispatch.
 
-    python -m aplantida_jax.main --config=configs/teacher_eu_sw.py[:demo]
-        [--config.field=value ...] [--workdir=DIR] [--dry_run] [--device=cpu|gpu]
+python -m aplantida_jax.main --config=configs/teacher_eu_sw.py[:demo]
+    [--config.field=value ...] [--workdir=DIR] [--dry_run] [--device=cpu|gpu]
 """
 
+import errno
+import logging as std_logging
 import os
 import sys
 import time
@@ -31,10 +33,15 @@ _DRY_RUN = flags.DEFINE_bool(
 _DEVICE = flags.DEFINE_enum(
     "device", None, ["cpu", "gpu"], "Where JAX computes; default: what is there."
 )
+# No room, no rights: what was written before stays whole.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def main(argv: list[str]) -> int:
     """Runs one stage; returns the exit code."""
+    if {"--help", "-h"} & set(argv[1:]):
+        print(f"{__doc__}\nStages (--config.stage): {', '.join(stages.STAGES)}")
+        return 0
     try:
         config = config_lib.parse_flags(argv, _CONFIG, dry_run=_DRY_RUN)
         _set_up_process()
@@ -47,6 +54,11 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        print(f"error: {error}: mend that, then run this again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
@@ -56,8 +68,15 @@ def main(argv: list[str]) -> int:
 def _set_up_process() -> None:
     logging.use_absl_handler()
     logging.set_verbosity(_LOG_LEVEL.value)
-    # TensorFlow's C++ start-up banner says nothing that a user can act on.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.get_absl_handler().setFormatter(
+        std_logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    )
+    # grain says at its import that it cannot profile worker processes; we have none.
+    logging.get_absl_handler().addFilter(
+        lambda record: record.module != "profiler" or "Grain" not in record.msg
+    )
+    # TensorFlow's C++ start-up messages say nothing that a user can act on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     if _DEVICE.value:
         os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[_DEVICE.value]

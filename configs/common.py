@@ -114,7 +114,7 @@ def _download() -> ConfigDict:
             # Pauses of a whole host after 429 or 503, one after another.
             "pauses_s": (60.0, 120.0, 300.0, 600.0),
             "max_retry_after_s": 3600.0,
-            "user_agent": "aplantida_jax/0.1 (plant identifier; set download.contact)",
+            "user_agent": "aplantida_jax/0.1 (plant identifier)",
             "contact": "",  # mail or URL that a host's operator can write to
             "shrink_short_side": 512,  # pixels; 0 keeps originals
             "jpeg_quality": 90,
@@ -140,9 +140,7 @@ def _split() -> ConfigDict:
 
 def _demo() -> ConfigDict:
     """The generated collection of stage demo_data."""
-    return ConfigDict(
-        {"species": 36, "images": 2400, "image_size": 224, "workers": 2}
-    )
+    return ConfigDict({"species": 36, "images": 2400, "image_size": 224, "workers": 2})
 
 
 def _model() -> ConfigDict:
@@ -233,6 +231,7 @@ def _train() -> ConfigDict:
             "logit_adjustment": 0.0,  # tau of Menon et al. 2021; 0 is off
             "patience": 3,  # epochs without a better val top1_accuracy
             "log_every": 50,  # steps
+            "checkpoint_minutes": 15.0,  # between checkpoints inside a long epoch
             "keep_epochs": 2,  # checkpoints of past epochs kept beside best and last
         }
     )
@@ -317,6 +316,8 @@ def demo_data(config: ConfigDict) -> None:
     config.download.requests_per_second = 1000.0
     config.download.shrink_short_side = 160
     config.input.resize = 72
+    # The drawn species are told apart by shades: a wide hue jitter makes them one.
+    config.augment.update({"hue": 0.02, "saturation": 0.2})
     config.input.threads = 2
     config.eval.batch_size = 128
 

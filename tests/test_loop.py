@@ -167,3 +167,27 @@ def test_a_missing_split_names_its_stage(dataset: Dataset):
     paths.split_file(config, "val").unlink()
     with pytest.raises(UserError, match="stage 'split' makes it"):
         loop.run(config, _run_dir(dataset))
+
+
+def test_a_student_learns_from_soft_labels(trained: Dataset, tmp_path: Path):
+    """Predict, combine and distil on the small dataset, with soft labels alone."""
+    import shutil
+
+    from aplantida_jax.distill import combine, predict
+
+    shutil.copytree(trained.root, tmp_path / "copy")
+    copy = Dataset(tmp_path / "copy", trained.label_map)
+    teacher, student = copy.teacher(), copy.student()
+    predict.run(teacher, _run_dir(copy))
+    student.combine.update({"teachers": ("teacher_global",), "weights": (1.0,)})
+    combine.run(student, tmp_path)
+    # A ViT as the student: it compiles in a tenth of MobileNetV2's time.
+    student.model.name = "vit_mini_patch8_64"
+    student.distill.update({"kl_weight": 1.0, "ce_weight": 0.0})
+    student.train.update({"epochs": 8, "learning_rate": 3e-3, "patience": 99})
+    workdir = paths.run_dir(student, student.name)
+    loop.run(student, workdir)
+    best = files.read_json(paths.best(workdir), made_by="train")
+    assert best["metrics"]["top1_accuracy"] > 2 / CLASSES
+    ancestors = {entry["name"] for entry in best["provenance"]}
+    assert ancestors == {"teacher_global", "dataset_train.jsonl"}

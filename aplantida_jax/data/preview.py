@@ -29,7 +29,7 @@ _MOST_CANDIDATES = 512
 
 
 def run(config: Any, workdir: Path) -> None:
-    """Draws the figure for a seeded choice of training photos; `workdir` is not used."""
+    """Draws the figure for a seeded choice of training photos."""
     del workdir
     out_dir = Path(config.data_dir) / "preview"
     split_path = paths.split_file(config, "train", config.region)
@@ -120,7 +120,7 @@ def _draw_row(
         axis[0].add_patch(
             plt.Rectangle((left, top), length, length, fill=False, color=colour, lw=1.5)
         )
-    axis[0].text(0, -4, name, fontsize=7, style="italic", va="bottom")
+    axis[0].text(0, height, name, fontsize=7, style="italic", va="top")
     axis[1].imshow(evaluation_view(image, image_size=size, resize=resize))
     axis[2].imshow(evaluation_view(image, image_size=size, resize=resize, box=box))
     rng = np.random.default_rng([config.seed, row])

@@ -73,9 +73,8 @@ def _saliency_map(image: np.ndarray) -> np.ndarray | None:
     small = cv2.resize(image, (_MAP_SIDE, _MAP_SIDE), interpolation=cv2.INTER_AREA)
     if small.std() < 2:  # grey levels: a blank has no saliency, only rounding noise
         return None
-    found, saliency = (
-        cv2.saliency.StaticSaliencySpectralResidual_create().computeSaliency(small)
-    )
+    detector = cv2.saliency.StaticSaliencySpectralResidual.create()
+    found, saliency = detector.computeSaliency(small)
     if not found or not np.isfinite(saliency).all() or saliency.max() <= 0:
         return None
     return saliency

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from ml_collections import ConfigDict
 
 from aplantida_jax.data import labels, pipeline, regions

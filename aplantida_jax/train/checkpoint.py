@@ -23,7 +23,11 @@ from absl import logging
 from aplantida_jax import files, manifest, models, paths
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.errors import UserError
-from aplantida_jax.train.state import TrainState, evaluation_variables
+from aplantida_jax.train.state import (
+    TrainState,
+    evaluation_variables,
+    variable_shapes,
+)
 
 Progress = dict[str, Any]
 
@@ -228,18 +232,9 @@ def load_best(workdir: Path, label_map: LabelMap) -> Best:
             "newest checkpoint that is whole)"
         )
     module = models.create(**info["model"])
-    image_size = info["model"]["image_size"]
-    shapes = jax.eval_shape(
-        lambda: module.init(
-            jax.random.key(0),
-            jax.numpy.zeros((1, image_size, image_size, 3)),
-            train=False,
-        )
-    )
-    variables = {
-        "params": shapes["params"],
-        "batch_stats": shapes.get("batch_stats", {}),
-    }
+    shapes = variable_shapes(module, image_size=info["model"]["image_size"])
+    # Every checkpoint has batch_stats; a ViT's are empty.
+    variables = {"batch_stats": {}, **shapes}
     with ocp.StandardCheckpointer() as checkpointer:
         variables = checkpointer.restore(directory, _abstract(variables))
     return Best(module, variables, info)

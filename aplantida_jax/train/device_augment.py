@@ -8,14 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 # Luma of Rec. 601, as torchvision and OpenCV use for saturation and contrast.
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def to_unit(images: jax.Array) -> jax.Array:
+def to_unit(images: ArrayLike) -> jax.Array:
     """uint8 0..255 -> float32 0..1."""
-    return images.astype(jnp.float32) / 255.0
+    return jnp.asarray(images, jnp.float32) / 255.0
 
 
 def normalise(images: jax.Array, *, mean: tuple, std: tuple) -> jax.Array:
@@ -80,7 +81,7 @@ def _rotate_hue(rng: jax.Array, images: jax.Array, strength: float) -> jax.Array
 
 
 def _erase(rng: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Random erasing (Zhong et al. 2020): a box of 2 to 33 % becomes its mean colour."""
+    """Random erasing, Zhong et al. 2020: 2 to 33 % becomes the mean colour."""
     count, height, width = images.shape[:3]
     keys = jax.random.split(rng, 5)
     area = jax.random.uniform(keys[0], (count,), minval=0.02, maxval=0.33)

@@ -51,7 +51,7 @@ def run(config: Any, workdir: Path) -> None:
     )
     if config.dry_run:
         return
-    _set_aside_other_run(workdir, job.key)
+    setup.set_aside_other_run(workdir, job.key)
     with checkpoint.Checkpoints(workdir) as checkpoints:
         loop = Loop(config, workdir, data, schedule, checkpoints, job.key)
         loop.fit()
@@ -74,7 +74,7 @@ class Loop:
         checkpoints: checkpoint.Checkpoints,
         key: str,
     ):
-        _use_compilation_cache(config)
+        setup.use_compilation_cache(config)
         self.config, self.workdir, self.data = config, Path(workdir), data
         self.schedule, self.checkpoints = schedule, checkpoints
         self.module, variables, self.fields, ancestors = setup.initial_model(
@@ -95,7 +95,7 @@ class Loop:
                 seed=config.seed,
                 skipped=self.skipped,
                 shard=(jax.process_index(), jax.process_count()),
-                extra=_soft_label_lookup(data),
+                extra=setup.soft_label_lookup(data),
             )
         )
         self.progress = state.Progress(key, data.train.fingerprint)
@@ -281,33 +281,3 @@ class Loop:
             )
         self.iterator.set_state(self.progress.iterator)
         logging.info("going on at step %d", self.progress.step)
-
-
-def _soft_label_lookup(data: setup.Data) -> Any:
-    if data.soft_labels is None:
-        return None
-    store = data.soft_labels
-    return lambda batch: {**batch, **store.look_up(batch["image_id"])}
-
-
-def _set_aside_other_run(workdir: Path, key: str) -> None:
-    """Moves the checkpoints of another configuration or dataset away; loses nothing."""
-    marker = workdir / "run_key.txt"
-    old = marker.read_text().strip() if marker.exists() else key
-    if old != key:
-        aside = workdir / f"previous-{old[:8]}-{int(time.time())}"
-        aside.mkdir(parents=True)
-        for name in ("checkpoints", "checkpoint_hashes.json", "best.json"):
-            if (workdir / name).exists():
-                (workdir / name).rename(aside / name)
-        logging.warning(
-            "the configuration or the data changed: the old run is in %s", aside
-        )
-    files.write_text(marker, key + "\n")
-
-
-def _use_compilation_cache(config: Any) -> None:
-    """Keeps compiled programs, so that a second start reaches its first step sooner."""
-    cache = Path(config.runs_dir).resolve() / "xla_cache"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,21 +145,23 @@ def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
 def initial_model(
     config: Any, label_map: LabelMap
 ) -> tuple[Any, Any, dict[str, Any], Provenance]:
-    """Module, variables, its fields and its ancestors: init_from, pretrained, scratch."""
+    """Module, variables, fields, ancestors: from init_from, pretrained or scratch."""
     if config.model.init_from:
         parent_dir = paths.run_dir(config, config.model.init_from)
         parent = checkpoint.load_best(parent_dir, label_map)
         fields = {**parent.info["model"], **model_fields(config, len(label_map))}
         module = models.create(**fields)
-        fresh = _init(module, config)
+        shapes = state.variable_shapes(module, image_size=config.model.image_size)
         name = config.model.init_from
         logging.info("starting from %s, epoch %d", name, parent.info["epoch"])
-        variables = state.take_over(fresh, _like(parent.variables, fresh), name=name)
+        variables = state.take_over(shapes, parent.variables, name=name)
         kind = {"name": name, "kind": "teacher", "licences": []}
         return module, variables, fields, [kind, *parent.info["provenance"]]
     fields = model_fields(config, len(label_map))
     module = models.create(**fields)
-    variables = _init(module, config)
+    variables = state.init_variables(
+        module, image_size=config.model.image_size, seed=config.seed
+    )
     if not config.model.pretrained:
         logging.info("starting from scratch")
         return module, variables, fields, []
@@ -188,17 +192,6 @@ def provenance(config: Any, data: Data, ancestors: Provenance) -> Provenance:
     return list(unique.values())
 
 
-def _init(module: Any, config: Any) -> Any:
-    return state.init_variables(
-        module, image_size=config.model.image_size, seed=config.seed
-    )
-
-
-def _like(variables: Any, fresh: Any) -> Any:
-    """Drops the empty batch_stats that a checkpoint of a ViT carries."""
-    return {name: variables[name] for name in variables if name in fresh}
-
-
 def shardings(
     config: Any,
 ) -> tuple[jax.sharding.NamedSharding, jax.sharding.NamedSharding]:
@@ -227,9 +220,42 @@ def shardings(
 def shard_batch(
     batch: pipeline.Batch, sharding: jax.sharding.Sharding
 ) -> dict[str, jax.Array]:
-    """A host batch on the devices, split along its first axis; image ids stay behind."""
+    """A host batch on the devices, split along its first axis, without image ids."""
     return {
         name: jax.make_array_from_process_local_data(sharding, value)
         for name, value in batch.items()
         if name != "image_id"
     }
+
+
+def soft_label_lookup(
+    data: Data,
+) -> Callable[[pipeline.Batch], pipeline.Batch] | None:
+    """Adds the teachers' rows to a batch, or None when there are no teachers."""
+    if data.soft_labels is None:
+        return None
+    store = data.soft_labels
+    return lambda batch: {**batch, **store.look_up(batch["image_id"])}
+
+
+def set_aside_other_run(workdir: Path, key: str) -> None:
+    """Moves the checkpoints of another configuration or dataset away; loses nothing."""
+    marker = workdir / "run_key.txt"
+    old = marker.read_text().strip() if marker.exists() else key
+    if old != key:
+        aside = workdir / f"previous-{old[:8]}-{int(time.time())}"
+        aside.mkdir(parents=True)
+        for name in ("checkpoints", "checkpoint_hashes.json", "best.json"):
+            if (workdir / name).exists():
+                (workdir / name).rename(aside / name)
+        logging.warning(
+            "the configuration or the data changed: the old run is in %s", aside
+        )
+    files.write_text(marker, key + "\n")
+
+
+def use_compilation_cache(config: Any) -> None:
+    """Keeps compiled programs, so that a second start reaches its first step sooner."""
+    cache = Path(config.runs_dir).resolve() / "xla_cache"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

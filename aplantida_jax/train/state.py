@@ -5,6 +5,7 @@ Resume from the newest whole checkpoint, else `init_from` (an experiment of ours
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -90,23 +91,35 @@ def evaluation_variables(state: TrainState) -> dict[str, Any]:
 
 def init_variables(module: Any, *, image_size: int, seed: int) -> Any:
     """Random variables, compiled as one function (fast, and the same anywhere)."""
-    images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
-    init = jax.jit(lambda rng: module.init(rng, images, train=False))
-    return init(jax.random.key(seed))
+    return jax.jit(_init(module, image_size))(jax.random.key(seed))
 
 
-def take_over(variables: Any, source: Any, *, name: str) -> Any:
+def variable_shapes(module: Any, *, image_size: int) -> Any:
+    """The variables as `jax.ShapeDtypeStruct`s; computes nothing."""
+    return jax.eval_shape(_init(module, image_size), jax.random.key(0))
+
+
+def _init(module: Any, image_size: int) -> Callable[[jax.Array], Any]:
+    def init(rng: jax.Array) -> Any:
+        images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+        return module.init(rng, images, train=False)
+
+    return init
+
+
+def take_over(shapes: Any, source: Any, *, name: str) -> Any:
     """The variables of another experiment, checked against this one's shapes.
+
+    A ViT has no batch_stats, but its checkpoints carry them, empty: they are dropped.
 
     Raises:
         UserError: the networks differ; names the first paths that do.
     """
-    shapes = _shapes(variables)
-    found = _shapes(source)
+    wanted, found = _sizes(shapes), _sizes(source)
     wrong = sorted(
         path
-        for path in shapes.keys() | found.keys()
-        if shapes.get(path) != found.get(path)
+        for path in wanted.keys() | found.keys()
+        if wanted.get(path) != found.get(path)
     )
     if wrong:
         raise UserError(
@@ -114,9 +127,9 @@ def take_over(variables: Any, source: Any, *, name: str) -> Any:
             f"parameters differ, e.g. {', '.join(wrong[:3])}; use the same model.name, "
             "image_size and head_rank in both"
         )
-    return jax.tree.map(jnp.asarray, source)
+    return {name: jax.tree.map(jnp.asarray, source[name]) for name in shapes}
 
 
-def _shapes(variables: Any) -> dict[str, tuple[int, ...]]:
+def _sizes(variables: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}

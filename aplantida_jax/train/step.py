@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from aplantida_jax.train import device_augment, losses, mixup
 from aplantida_jax.train.state import TrainState
@@ -39,7 +40,7 @@ jax.tree_util.register_dataclass(
 def make_train_step(
     module: Any, tx: optax.GradientTransformation, config: Any
 ) -> Callable[
-    [TrainState, Batch, jax.Array, Constants], tuple[TrainState, dict[str, jax.Array]]
+    [TrainState, Batch, ArrayLike, Constants], tuple[TrainState, dict[str, jax.Array]]
 ]:
     """(state, batch, learning_rate, constants) -> (state, {loss, grad_norm}).
 
@@ -50,7 +51,7 @@ def make_train_step(
     """
 
     def train_step(
-        state: TrainState, batch: Batch, rate: jax.Array, constants: Constants
+        state: TrainState, batch: Batch, rate: ArrayLike, constants: Constants
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
         rng_images, rng_dropout = jax.random.split(rng)
@@ -74,7 +75,7 @@ def make_train_step(
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(
-            state.params, jax.tree.map(lambda u: -rate * u, updates)
+            state.params, jax.tree.map(lambda u: -jnp.asarray(rate) * u, updates)
         )
         hits = jnp.sum(logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
         count = logits.shape[0]
@@ -98,11 +99,11 @@ def make_train_step(
 
 def make_evaluation_step(
     module: Any, config: Any
-) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+) -> Callable[[Any, ArrayLike, jax.Array], jax.Array]:
     """(variables, images uint8 [b, h, w, 3], class_mask) -> logits float32 [b, c]."""
 
     def evaluation_step(
-        variables: Any, images: jax.Array, class_mask: jax.Array
+        variables: Any, images: ArrayLike, class_mask: jax.Array
     ) -> jax.Array:
         images = device_augment.normalise(
             device_augment.to_unit(images), mean=config.input.mean, std=config.input.std

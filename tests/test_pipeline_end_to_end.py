@@ -1,0 +1,159 @@
+"""Every stage, in its own process, from generated plants to a validated app.
+
+At a tiny size, with real components: HTTP, cache, JAX, TensorFlow, Chromium.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_SIZE = [
+    "--config.demo.species=6",
+    "--config.demo.images=260",
+    "--config.demo.image_size=128",
+    "--config.train.epochs=3",
+    "--config.train.batch_size=16",
+    "--config.eval.batch_size=32",
+    "--config.eval.bootstrap=100",
+    "--config.model.image_size=32",
+    "--config.input.resize=36",
+    "--config.export.validation_images=20",
+]
+
+_LATER = [  # experiment, stage: all that stand on the label map
+    ("dataset", "split"),
+    ("dataset", "preview"),
+    ("baseline", "baseline"),
+    ("teacher_global", "train"),
+    ("teacher_global", "evaluate"),
+    ("teacher_global", "predict"),
+    ("student_distill", "combine"),
+    ("student_distill", "train"),
+    ("student_finetune", "calibrate"),
+    ("export_tfjs", "export_model"),
+    ("export_tfjs", "validate_export"),
+    ("export_tfjs", "pwa"),
+    ("report", "report"),
+]
+
+
+def _options(root: Path) -> list[str]:
+    return [
+        *_SIZE,
+        f"--config.data_dir={root}/data",
+        f"--config.runs_dir={root}/workdirs",
+        f"--config.dist_dir={root}/dist",
+        f"--config.source.uri={root}/data/raw/plants.jsonl",
+    ]
+
+
+def _pipeline(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    script = ROOT / "scripts" / "reproduce_full_pipeline.sh"
+    return subprocess.run(
+        [str(script), ":demo", *arguments, "--", *_options(root)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+
+
+def _stage(root: Path, experiment: str, stage: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            *(str(ROOT / ".venv/bin/python"), "-m", "aplantida_jax.main"),
+            f"--config=configs/{experiment}.py:demo",
+            f"--config.stage={stage}",
+            *_options(root),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pipeline")
+    done = _pipeline(root)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return root
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def test_no_photo_without_a_licence_gets_in(finished: Path):
+    facts = _json(finished / "data/raw/facts.json")
+    exported = (finished / "data/export/photos.jsonl").read_text().splitlines()
+    assert len(exported) - 1 == facts["licences"]["permissive"]
+
+
+def test_nothing_leaks_between_splits(finished: Path):
+    stats = _json(finished / "data/splits/all/dataset_stats.json")
+    assert set(stats["leakage"].values()) == {0}
+    assert stats["splits"]["val"]["images"] > 0
+    assert stats["splits"]["test"]["images"] > 0
+
+
+def test_the_browser_agrees_with_python(finished: Path):
+    validation = _json(finished / "dist/validation/student/1.0/validation.json")
+    assert validation["passed"]
+    for variant in validation["variants"].values():
+        assert variant["correlation"] > 0.995
+
+
+def test_the_app_and_the_report_are_there(finished: Path):
+    assert (finished / "dist/pwa/index.html").stat().st_size > 500
+    report = (finished / "workdirs/report/report.html").read_text()
+    assert "student_finetune" in report
+    assert (finished / "workdirs/report/dashboard.png").stat().st_size > 10_000
+    assert list((finished / "workdirs/report").glob("TRAINING_MANIFEST_v*.yaml"))
+
+
+def test_every_artefact_carries_the_label_maps_fingerprint(finished: Path):
+    fingerprint = _json(finished / "data/export/classes.json")["fingerprint"]
+    manifests = [
+        _json(path)
+        for folder in ("data/splits", "data/soft_labels", "workdirs", "dist")
+        for path in (finished / folder).rglob("manifest.json")
+    ]
+    assert len(manifests) > 15
+    wrong = [m["stage"] for m in manifests if m["label_map"] != fingerprint]
+    assert wrong == []
+
+
+def test_a_second_run_has_nothing_to_do(finished: Path):
+    again = _pipeline(finished)
+    assert again.returncode == 0, again.stderr[-3000:]
+    steps = again.stdout.count("=== ")
+    assert again.stderr.count("nothing to do") == steps
+
+
+def test_a_label_map_changed_by_one_class_is_refused_by_every_later_stage(
+    finished: Path,
+):
+    path = finished / "data/export/classes.json"
+    original = path.read_bytes()
+    changed = json.loads(original)
+    changed["classes"][0]["latin_name"] += "x"
+    path.write_text(json.dumps(changed))
+    try:
+        accepted = []
+        for experiment, stage in _LATER:
+            done = _stage(finished, experiment, stage)
+            said = done.stderr.strip().splitlines()[-1]
+            if done.returncode != 1 or "classes.json" not in said:
+                accepted.append((stage, done.returncode, said))
+            assert "Traceback" not in done.stderr
+        assert accepted == []
+    finally:
+        path.write_bytes(original)

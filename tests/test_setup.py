@@ -1,0 +1,92 @@
+"""What a run is built from: schedule, ancestors, initialisation order, shardings."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import Dataset
+
+from aplantida_jax import paths
+from aplantida_jax.errors import UserError
+from aplantida_jax.train import setup, state
+
+
+def test_epochs_become_steps_once(dataset: Dataset):
+    config = dataset.teacher()
+    config.train.update({"batch_size": 16, "epochs": 3, "accumulate": 4})
+    schedule = setup.Schedule.of(config, examples=50)
+    assert schedule == setup.Schedule(steps_per_epoch=4, total_steps=12, accumulate=4)
+
+
+def test_fewer_images_than_a_batch_is_refused(dataset: Dataset):
+    config = dataset.teacher()
+    with pytest.raises(UserError, match="do not fill one batch"):
+        setup.Schedule.of(config, examples=15)
+
+
+def test_the_mask_is_the_regions_classes_and_the_prior_sums_to_one(dataset: Dataset):
+    config = dataset.teacher()
+    config.region = "EU_SW"
+    data = setup.load_data(config)
+    constants = setup.constants(config, data)
+    expected = [
+        bool({"ES", "PT", "FR"} & set(t.countries)) for t in dataset.label_map.taxa
+    ]
+    np.testing.assert_array_equal(constants.class_mask, expected)
+    np.testing.assert_allclose(np.exp(constants.log_prior).sum(), 1, rtol=1e-5)
+
+
+def test_statistics_of_another_label_map_are_refused(dataset: Dataset):
+    from aplantida_jax import files
+
+    config = dataset.teacher()
+    path = paths.split_stats(config)
+    stats = files.read_json(path, made_by="split")
+    files.write_json(path, {**stats, "label_map": "0" * 64})
+    with pytest.raises(UserError, match="run stage 'split' again"):
+        setup.load_data(config)
+
+
+def test_init_from_takes_over_every_parameter_and_the_ancestors(trained: Dataset):
+    config = trained.teacher()
+    config.name = "child"
+    config.model.init_from = "teacher_global"
+    _, variables, _, ancestors = setup.initial_model(config, trained.label_map)
+    from aplantida_jax.train import checkpoint
+
+    workdir = paths.run_dir(config, "teacher_global")
+    parent = checkpoint.load_best(workdir, trained.label_map)
+    jax.tree.map(
+        np.testing.assert_array_equal, variables["params"], parent.variables["params"]
+    )
+    assert [entry["name"] for entry in ancestors] == [
+        "teacher_global",
+        "dataset_train.jsonl",
+    ]
+
+
+def test_init_from_another_network_names_the_differences(trained: Dataset):
+    config = trained.teacher()
+    config.model.init_from = "teacher_global"
+    config.model.image_size = 64
+    with pytest.raises(UserError, match="is another network: 1 parameters differ"):
+        setup.initial_model(config, trained.label_map)
+
+
+def test_from_scratch_is_the_same_for_the_same_seed(dataset: Dataset):
+    config = dataset.teacher()
+    first = setup.initial_model(config, dataset.label_map)[1]
+    second = setup.initial_model(config, dataset.label_map)[1]
+    config.seed = 7
+    other = setup.initial_model(config, dataset.label_map)[1]
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    different = jax.tree.map(lambda a, b: not np.array_equal(a, b), first, other)
+    assert any(jax.tree.leaves(different))
+
+
+def test_shapes_need_no_computation(dataset: Dataset):
+    config = dataset.teacher()
+    module, variables, _, _ = setup.initial_model(config, dataset.label_map)
+    shapes = state.variable_shapes(module, image_size=32)
+    jax.tree.map(
+        lambda s, v: np.testing.assert_equal(s.shape, v.shape), shapes, variables
+    )
