@@ -71,15 +71,22 @@ def _set_up_process() -> None:
     logging.get_absl_handler().setFormatter(
         std_logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
     )
-    # grain says at its import that it cannot profile worker processes; we have none.
-    logging.get_absl_handler().addFilter(
-        lambda record: record.module != "profiler" or "Grain" not in record.msg
-    )
+    logging.get_absl_handler().addFilter(_is_ours)
     # TensorFlow's C++ start-up messages say nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     if _DEVICE.value:
         os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[_DEVICE.value]
+
+
+def _is_ours(record: std_logging.LogRecord) -> bool:
+    """Keeps libraries' chatter out of the log: their warnings pass, but for grain's.
+
+    At its import grain warns that it cannot profile worker processes; we have none.
+    """
+    if "site-packages" not in record.pathname:
+        return True
+    return record.levelno >= std_logging.WARNING and "Grain" not in str(record.msg)
 
 
 if __name__ == "__main__":

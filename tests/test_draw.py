@@ -37,6 +37,10 @@ def test_every_argument_changes_the_picture(other):
     assert first.shape != second.shape or (first != second).mean() > 0.5
 
 
+def test_every_individual_is_framed_in_its_own_way():
+    assert len({photo(observation=number).shape for number in range(12)}) > 6
+
+
 def test_photos_count_from_one():
     with pytest.raises(ValueError, match="count from 1"):
         photo(photo=0)

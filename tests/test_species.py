@@ -43,6 +43,11 @@ def test_another_spelling_is_another_string_of_the_same_name():
         assert names.normalise(other) == species.latin_name
 
 
+def test_the_other_spelling_differs_in_all_that_is_often_different():
+    assert respell("Rosarvia × aurata") == "ROSARVIA\u00a0x\u00a0AURATA"
+    assert respell("Nolabella aërea") == "NOLABELLA\u00a0AE\u0308REA"
+
+
 def test_a_genus_stays_together_so_that_the_first_n_hold_whole_genera():
     runs = [genus for genus, _ in itertools.groupby(s.genus for s in SPECIES)]
     assert len(runs) == len(set(runs))

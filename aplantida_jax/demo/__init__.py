@@ -1,0 +1,1 @@
+"""An invented flora and its photographs: a fresh clone runs without downloads."""
