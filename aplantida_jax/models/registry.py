@@ -1,0 +1,108 @@
+"""Model names -> modules, in literal tables.
+
+A module takes normalised float32 images [b, h, w, 3] and returns float32 logits
+[b, num_classes]; see vit.py and mobilenet_v2.py for parameters and their names.
+"""
+
+import dataclasses
+import difflib
+from typing import Any
+
+from aplantida_jax.errors import UserError
+from aplantida_jax.models.head import ClassifierHead
+from aplantida_jax.models.mobilenet_v2 import MobileNetV2
+from aplantida_jax.models.vit import VisionTransformer
+
+_TINY = {"patch": 16, "width": 192, "depth": 12, "heads": 3, "mlp_dim": 768}
+_SMALL = {"patch": 16, "width": 384, "depth": 12, "heads": 6, "mlp_dim": 1536}
+_BASE = {"patch": 16, "width": 768, "depth": 12, "heads": 12, "mlp_dim": 3072}
+# Of the tests and the demo.
+_MINI = {"patch": 8, "width": 128, "depth": 4, "heads": 4, "mlp_dim": 384}
+
+_VIT: dict[str, dict[str, Any]] = {
+    "vit_mini_patch8_64": {**_MINI, "image_size": 64},
+    "vit_tiny_patch16_224": {**_TINY, "image_size": 224},
+    "vit_tiny_patch16_384": {**_TINY, "image_size": 384},
+    "vit_small_patch16_224": {**_SMALL, "image_size": 224},
+    "vit_small_patch16_384": {**_SMALL, "image_size": 384},
+    "vit_base_patch16_224": {**_BASE, "image_size": 224},
+    "vit_base_patch16_384": {**_BASE, "image_size": 384},
+}
+_MOBILENET_V2: dict[str, dict[str, Any]] = {
+    "mobilenet_v2_0.35": {"width": 0.35},
+    "mobilenet_v2_0.5": {"width": 0.5},
+    "mobilenet_v2_0.75": {"width": 0.75},
+    "mobilenet_v2_1.0": {"width": 1.0},
+    "mobilenet_v2_1.4": {"width": 1.4},
+}
+NAMES = (*_VIT, *_MOBILENET_V2)
+
+_CHOICES = {
+    "dtype": ("float32", "bfloat16"),
+    "gelu": ("tanh", "exact"),
+    "padding": ("tf", "torch"),
+    "depthwise": ("auto", "shifted", "convolution"),
+}
+_LEAST_SIDE = 32  # pixels; MobileNetV2 halves its input five times
+
+
+def create(name: str, *, num_classes: int, **overrides: Any) -> ClassifierHead:
+    """The module called `name`.
+
+    Args:
+        name: one of `NAMES`.
+        num_classes: length of the logits.
+        **overrides: fields of the module, e.g. dropout, dtype, remat, head_rank; and
+            image_size, in pixels, for every model.
+
+    Raises:
+        UserError: unknown name, field or value, or a size that the model can't take.
+    """
+    if name not in NAMES:
+        close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]
+        raise UserError(
+            f"there is no model '{name}': did you mean '{close}'? All of them: "
+            + ", ".join(NAMES)
+        )
+    _check_choices(overrides)
+    if name in _VIT:
+        return _create_vit(name, {**_VIT[name], **overrides}, num_classes)
+    return _create_mobilenet_v2(name, {**_MOBILENET_V2[name], **overrides}, num_classes)
+
+
+def _create_vit(
+    name: str, fields: dict[str, Any], num_classes: int
+) -> VisionTransformer:
+    _check_fields(name, fields, VisionTransformer)
+    size, patch = fields["image_size"], fields["patch"]
+    if size < patch or size % patch:
+        raise UserError(f"{name}: image_size {size} is not a multiple of {patch}")
+    return VisionTransformer(num_classes=num_classes, **fields)
+
+
+def _create_mobilenet_v2(
+    name: str, fields: dict[str, Any], num_classes: int
+) -> MobileNetV2:
+    # The network has no size of its own, but a configuration always states one.
+    size = fields.pop("image_size", _LEAST_SIDE)
+    if size < _LEAST_SIDE:
+        raise UserError(f"{name}: image_size {size} is less than {_LEAST_SIDE}")
+    _check_fields(name, fields, MobileNetV2)
+    return MobileNetV2(num_classes=num_classes, **fields)
+
+
+def _check_choices(fields: dict[str, Any]) -> None:
+    for field, choices in _CHOICES.items():
+        if field in fields and fields[field] not in choices:
+            raise UserError(
+                f"model: {field} is '{fields[field]}', but must be one of {choices}"
+            )
+
+
+def _check_fields(name: str, fields: dict[str, Any], module: type) -> None:
+    known = {field.name for field in dataclasses.fields(module)} - {"parent", "name"}
+    if unknown := sorted(set(fields) - known):
+        raise UserError(
+            f"{name} has no setting {', '.join(unknown)}: it has {sorted(known)} (do "
+            "the pretrained weights belong to another kind of model?)"
+        )
