@@ -14,6 +14,7 @@ Batch on the host:
 
 import dataclasses
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from absl import logging
 from aplantida_jax import paths
 from aplantida_jax.data import crop_boxes, decode, records
 from aplantida_jax.data.cache import Cache
-from aplantida_jax.data.smart_crop import CENTRE, Box
+from aplantida_jax.data.smart_crop import CENTRE, LEAST_SIDE, Box
 from aplantida_jax.data.transforms import TrainView, evaluation_view
 from aplantida_jax.errors import UserError
 
@@ -73,7 +74,7 @@ def read_examples(
         labels.append(photo.class_id)
     if not ids:
         raise UserError(
-            f"{split_path} has no images: look at the filters of stage 'export_dataset' "
+            f"{split_path} has no images: look at the filters of 'export_dataset' "
             "and at what stage 'download' could fetch"
         )
     image_id = np.array(ids, np.uint64)
@@ -107,7 +108,7 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Load(grain.transforms.Map):
-    """Index of an example -> {image, label, image_id, box}; image None if unreadable."""
+    """Index -> {image, label, image_id, box}; image is None if it is unreadable."""
 
     examples: Examples
     cache: Cache
@@ -198,10 +199,10 @@ def make_train(
         cumulative[-1] = 1.0
         order = order[index::count].repeat(None).random_map(DrawExample(cumulative))
     image_size = config.model.image_size
+    # The smallest crop must not be enlarged for want of pixels that the file has.
+    min_side = math.ceil(image_size / (LEAST_SIDE * config.augment.scale[0]))
     elements = (
-        order.map(
-            Load(examples, cache, config.download.max_pixels, image_size, skipped)
-        )
+        order.map(Load(examples, cache, config.download.max_pixels, min_side, skipped))
         .filter(_readable)
         .random_map(TrainView(config.augment, image_size))
     )

@@ -14,7 +14,7 @@ import numpy as np
 _MAP_SIDE = 64
 # A box never gets smaller than this share of the short side: what matters of a plant
 # (leaves around a flower) is wider than what stands out.
-_LEAST_SIDE = 0.6
+LEAST_SIDE = 0.6
 # Half a side in standard deviations of the salient mass: 2 hold most of it.
 _SPREAD = 2.0
 
@@ -59,7 +59,7 @@ def saliency_box(image: np.ndarray) -> Box:
     height, width = image.shape[:2]
     short = min(height, width)
     spread = max(spread_x * width, spread_y * height) / short
-    side = float(np.clip(2 * _SPREAD * spread, _LEAST_SIDE, 1.0))
+    side = float(np.clip(2 * _SPREAD * spread, LEAST_SIDE, 1.0))
     half_x, half_y = side * short / width / 2, side * short / height / 2
     return Box(
         x=float(np.clip(x, half_x, 1 - half_x)),

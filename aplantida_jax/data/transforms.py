@@ -16,6 +16,8 @@ import numpy as np
 
 from aplantida_jax.data.smart_crop import Box
 
+_MOST_STEP = 1.25  # source pixels per output pixel that the warp alone may bridge
+
 
 def centre_box(
     width: int, height: int, *, image_size: int, resize: int
@@ -109,9 +111,18 @@ def draw_view(
 
 
 def render(image: np.ndarray, view: View, *, image_size: int) -> np.ndarray:
-    """Warps an image uint8 [h, w, 3] to the view, uint8 [image_size, image_size, 3]."""
+    """Warps an image uint8 [h, w, 3] to the view, uint8 [image_size, image_size, 3].
+
+    The warp looks at four source pixels for each of its own; where it would skip some,
+    the image is averaged down to the view's scale first, as at evaluation.
+    """
     height, width = image.shape[:2]
     step = view.side * min(width, height) / image_size  # source pixels per output one
+    if step > _MOST_STEP:
+        size = max(1, round(width / step)), max(1, round(height / step))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        width, height = size
+        step = view.side * min(width, height) / image_size
     radians = math.radians(view.angle)
     cos, sin = math.cos(radians) * step, math.sin(radians) * step
     flip_x, flip_y = (-1 if view.flip_x else 1), (-1 if view.flip_y else 1)
@@ -133,7 +144,7 @@ def render(image: np.ndarray, view: View, *, image_size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class TrainView(grain.transforms.RandomMap):
-    """{image, box, ...} -> the same with a random view as `image`."""
+    """{image, box, label, image_id} -> {image, label, image_id}, a random view."""
 
     augment: Any
     image_size: int

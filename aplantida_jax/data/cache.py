@@ -1,0 +1,208 @@
+"""Content cache on disk: image id -> bytes, least recently used out first.
+
+Objects are files named by their id under two levels of directories, with an index
+beside them (`aplantida_jax.data.cache_index`). What holds at any moment, also after
+kill -9:
+
+- `get` returns the very bytes that were put, or None; a damaged object is removed.
+- An object is whole or absent: it is written aside and renamed.
+- The objects' bytes stay within the limit, but for one object per writer.
+
+Safe for several threads and processes, usable after fork and pickling. "Last use" is
+a counter, not a clock. Uses are noted in batches, so a process may evict what another
+has just read, which then reads None: never something torn.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+from aplantida_jax.data.cache_index import Index
+from aplantida_jax.errors import UserError
+
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class Cache:
+    """A directory of objects with a size limit.
+
+    Opening it evicts down to the limit, and removes what a killed process left behind
+    unless somebody else has the cache open.
+    """
+
+    def __init__(self, directory: Path, size_gb: float):
+        """Opens or makes the cache.
+
+        Args:
+            directory: belongs to the cache alone.
+            size_gb: limit, in units of 10^9 bytes.
+
+        Raises:
+            UserError: the index is damaged, or missing although there are objects.
+        """
+        self.directory = Path(directory)
+        self.limit = int(size_gb * 1e9)
+        self._open()
+        with self._index.transaction():
+            self._make_room(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"directory": self.directory, "limit": self.limit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def get(self, image_id: str) -> bytes | None:
+        """The object's bytes, verified, or None."""
+        row = self._index.row(image_id)
+        if row is None:
+            return None
+        data = self._read(image_id, row)
+        if data is None:
+            data = self._read_alone(image_id)
+        if data is not None:
+            self._index.note_use(image_id)
+        return data
+
+    def put(self, image_id: str, data: bytes) -> bool:
+        """Stores an object, evicting others as needed; replaces one of the same id.
+
+        Returns:
+            False when the object alone exceeds the limit, so that it was not stored.
+
+        Raises:
+            OSError: e.g. no space left; what was there before stays, or is absent.
+        """
+        path = self._path(image_id)
+        if len(data) > self.limit:
+            return False
+        digest = hashlib.sha256(data).digest()
+        temporary = self._write_aside(data)
+        try:
+            with self._index.transaction():
+                self._delete(image_id)
+                self._make_room(len(data))
+                self._index.insert(image_id, len(data), digest)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        return True
+
+    def __contains__(self, image_id: object) -> bool:
+        return isinstance(image_id, str) and self._index.row(image_id) is not None
+
+    def __len__(self) -> int:
+        return self._index.count()
+
+    def ids(self) -> list[str]:
+        """All ids, sorted."""
+        return self._index.ids()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return self._index.size()
+
+    def close(self) -> None:
+        """Writes the noted uses down and lets go; the cache cannot be used after it."""
+        self._index.close()
+        self._release()
+
+    def _open(self) -> None:
+        self._objects = self.directory / "objects"
+        self._aside = self.directory / "aside"
+        index = self.directory / "index.sqlite"
+        if not index.exists() and self._objects.exists() and os.listdir(self._objects):
+            # Without the index all of them would be swept away as leftovers.
+            raise UserError(
+                f"{index} is missing although {self._objects} holds images: remove "
+                f"{self.directory} and run stage 'download' again"
+            )
+        self._objects.mkdir(parents=True, exist_ok=True)
+        self._aside.mkdir(exist_ok=True)
+        # All users hold it shared; who gets it exclusively is alone, and may tidy.
+        lock = self.directory / "users.lock"
+        self._users = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # A cache that nobody closed lets go when it is collected.
+        self._release = weakref.finalize(self, os.close, self._users)
+        try:
+            self._index = Index(index)
+            self._tidy_if_alone()
+        except BaseException:
+            self._release()
+            raise
+
+    def _tidy_if_alone(self) -> None:
+        """Makes index and directory agree, when nobody else is at work in them."""
+        try:
+            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            return
+        shutil.rmtree(self._aside)
+        self._aside.mkdir()
+        with self._index.transaction():
+            indexed = set(self._index.ids())
+            for directory, _, names in os.walk(self._objects):
+                for name in names:
+                    if name not in indexed:
+                        os.unlink(os.path.join(directory, name))
+                indexed.difference_update(names)
+            for image_id in indexed:
+                self._index.delete(image_id)
+        fcntl.flock(self._users, fcntl.LOCK_SH)
+
+    def _path(self, image_id: str) -> Path:
+        if not _ID.fullmatch(image_id):
+            raise ValueError(f"not an image id: {image_id!r}")
+        return self._objects / image_id[:2] / image_id[2:4] / image_id
+
+    def _read(self, image_id: str, row: tuple[int, bytes]) -> bytes | None:
+        size, digest = row
+        try:
+            data = self._path(image_id).read_bytes()
+        except FileNotFoundError:
+            return None
+        whole = len(data) == size and hashlib.sha256(data).digest() == digest
+        return data if whole else None
+
+    def _read_alone(self, image_id: str) -> bytes | None:
+        """Reads again with no writer at work: what disagrees now is damaged."""
+        with self._index.transaction():
+            row = self._index.row(image_id)
+            data = self._read(image_id, row) if row else None
+            if data is None:
+                self._delete(image_id)
+            return data
+
+    def _write_aside(self, data: bytes) -> str:
+        # Not flushed to the disk: that would cost more than the download. What a power
+        # cut loses the hash tells; what a kill interrupts was never renamed.
+        handle, name = tempfile.mkstemp(dir=self._aside)
+        try:
+            with open(handle, "wb") as out:
+                out.write(data)
+        except BaseException:
+            os.unlink(name)
+            raise
+        return name
+
+    def _make_room(self, size: int) -> None:
+        """Evicts until `size` more bytes fit; call it inside a transaction."""
+        while self._index.size() + size > self.limit:
+            self._delete(self._index.oldest())
+
+    def _delete(self, image_id: str) -> None:
+        if self._index.delete(image_id):
+            self._path(image_id).unlink(missing_ok=True)

@@ -1,0 +1,226 @@
+"""Stage export_dataset: the collection -> photos.jsonl, classes.json.
+
+Reads MongoDB or a dump (`aplantida_jax.data.source`) and writes into `data/export/`:
+
+- `photos.jsonl`: one `records.Photo` a line, sorted by `image_id`;
+- `classes.json`: the label map, of the classes that keep enough photos;
+- `quarantine.jsonl`: the documents left out and why, and images left out of others;
+- `schema.json`: fields, types, odd values, licences and sources as they came.
+
+Documents read = exported + quarantined, exactly. The order of the documents does not
+matter. All files appear at once, or what was there before stays.
+
+A dump that has not changed is not exported again. A database is always read anew, since
+nothing tells cheaply whether it has changed; when it has not, the files come out the
+same, and the stages after this one still have nothing to do.
+"""
+
+import collections
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from aplantida_jax import files, manifest, paths, progress
+from aplantida_jax.data import labels, names, plant_document, records, source
+from aplantida_jax.data.plant_document import Filters, Unfit
+from aplantida_jax.data.schema_report import SchemaReport
+from aplantida_jax.data.staging import Counts, Staging
+from aplantida_jax.errors import UserError
+
+_STAGE = "export_dataset"
+
+
+class Export:
+    """Documents in, counts and files out."""
+
+    def __init__(self, filters: Filters, min_images: int):
+        self.filters = filters
+        self.schema = SchemaReport()
+        self.staging = Staging()
+        self.read = 0
+        self.images_read = 0
+        self.rejected: collections.Counter[str] = collections.Counter()
+        self._min_images = min_images
+
+    def add(self, raw: source.RawDocument) -> None:
+        """Takes one document, fit or not."""
+        self.read += 1
+        self.schema.add(raw.value)
+        try:
+            if raw.problem:
+                raise Unfit("undecodable", raw.problem[:200])
+            plant = plant_document.parse(raw.value, self.filters, self.schema)
+        except Unfit as unfit:
+            self.staging.add_unfit(plant_document.id_of(raw.value), raw.where, unfit)
+            rejected, kept = unfit.rejected, 0
+        else:
+            self.staging.add(plant, raw.where)
+            rejected, kept = plant.rejected, len(plant.images)
+        self.rejected.update(rejected)
+        self.images_read += kept + sum(rejected.values())
+
+    def settle(self) -> tuple[labels.LabelMap, Counts]:
+        """The label map, when all documents are in.
+
+        Raises:
+            UserError: no class is left.
+        """
+        label_map = self.staging.settle(self._min_images)
+        counts = self.staging.counts()
+        if not len(label_map):
+            raise UserError(
+                f"no plant of {self.read} documents passes the filters (images "
+                f"rejected: {dict(self.rejected) or 'none'}): see --config.dataset, "
+                "e.g. min_images_per_species and licence_profile"
+            )
+        return label_map, counts
+
+    def metrics(self, counts: Counts, classes: int) -> dict[str, Any]:
+        return {
+            "documents_read": self.read,
+            "documents_exported": counts.exported,
+            "documents_quarantined": counts.quarantined,
+            "classes": classes,
+            "images_read": self.images_read,
+            "photos": counts.photos,
+            "duplicate_urls": counts.duplicate_urls,
+            "images_in_rare_classes": counts.in_rare_classes,
+            "images_rejected": dict(sorted(self.rejected.items())),
+        }
+
+
+def run(config: Any, workdir: Path) -> None:
+    """Exports the collection that `config.source` names."""
+    del workdir  # the dataset belongs to no experiment
+    out_dir = paths.export_dir(config)
+    begin = functools.partial(
+        manifest.begin,
+        config,
+        stage=_STAGE,
+        inputs=_inputs(config),
+        depends_on=("source", "dataset"),
+    )
+    may_skip = not source.is_mongodb(config.source.uri)
+    if may_skip and begin(out_dir=out_dir) is None:
+        return
+    with contextlib.ExitStack() as stack:
+        export = Export(_filters(config), config.dataset.min_images_per_species)
+        stack.enter_context(contextlib.closing(export.staging))
+        if config.dry_run:
+            _gather(config, export)
+            logging.info("dry run: nothing is written to %s", out_dir)
+            return
+        work = stack.enter_context(files.atomic_directory(out_dir))
+        # In an empty directory there is always work to do.
+        job = begin(out_dir=work)
+        assert job is not None
+        label_map, metrics = _gather(config, export)
+        metrics["licences"] = _write(work, export, label_map, metrics)
+        job.finish(
+            outputs=sorted(work.iterdir()),
+            metrics=metrics,
+            label_map=label_map.fingerprint,
+        )
+
+
+def _inputs(config: Any) -> list[manifest.Input]:
+    wanted = []
+    if not source.is_mongodb(config.source.uri):
+        how = "or give another --config.source.uri"
+        wanted.append(manifest.Input(Path(config.source.uri), "demo_data", how))
+    if config.dataset.synonyms:
+        wanted.append(manifest.Input(Path(config.dataset.synonyms), "(your own file)"))
+    return wanted
+
+
+def _filters(config: Any) -> Filters:
+    return Filters(
+        licence_profile=config.dataset.licence_profile,
+        min_side=config.dataset.min_image_side,
+        sources=frozenset(config.dataset.sources),
+        synonyms=_synonyms(config.dataset.synonyms),
+        relative_urls=not source.is_mongodb(config.source.uri),
+    )
+
+
+def _synonyms(path: str) -> dict[str, str]:
+    """{normalised synonym: accepted name}, chains followed to their end."""
+    if not path:
+        return {}
+    table = files.read_json(Path(path), made_by="(your own file)")
+    if not isinstance(table, dict):
+        raise UserError(f'{path} must be a JSON object {{"synonym": "accepted name"}}')
+    direct = {names.normalise(k): names.normalise(v) for k, v in table.items()}
+    if "" in direct or "" in direct.values():
+        raise UserError(f"{path} holds something that is not a Latin name")
+    direct = {synonym: name for synonym, name in direct.items() if synonym != name}
+    for synonym in direct:
+        seen = {synonym}
+        while direct[synonym] in direct:
+            if direct[synonym] in seen:
+                raise UserError(f"{path} goes in a circle at '{direct[synonym]}'")
+            seen.add(direct[synonym])
+            direct[synonym] = direct[direct[synonym]]
+    return direct
+
+
+def _gather(config: Any, export: Export) -> tuple[labels.LabelMap, dict[str, Any]]:
+    stream = source.documents(config.source)
+    for raw in progress.track(stream, total=None, what=_STAGE, unit="documents"):
+        export.add(raw)
+    label_map, counts = export.settle()
+    metrics = export.metrics(counts, len(label_map))
+    _log(config, metrics)
+    return label_map, metrics
+
+
+def _write(
+    work: Path, export: Export, label_map: labels.LabelMap, metrics: dict[str, Any]
+) -> dict[str, int]:
+    """Writes the four files; returns photos by licence."""
+    by_licence: collections.Counter[str] = collections.Counter()
+    by_source: collections.Counter[str] = collections.Counter()
+
+    def counted() -> Iterator[records.Photo]:
+        for photo in export.staging.photos(label_map):
+            by_licence[photo.licence] += 1
+            by_source[photo.source] += 1
+            yield photo
+
+    records.write_photos(work / "photos.jsonl", counted())
+    labels.write(work / "classes.json", label_map)
+    files.write_jsonl(work / "quarantine.jsonl", export.staging.quarantine())
+    licences = dict(by_licence.most_common())
+    summary = {
+        **metrics,
+        "licences": licences,
+        "sources": dict(by_source.most_common()),
+        "fields": export.schema.to_json(),
+    }
+    files.write_json(work / "schema.json", summary)
+    return licences
+
+
+def _log(config: Any, metrics: dict[str, Any]) -> None:
+    logging.info(
+        "%s: %d documents read, %d exported, %d quarantined",
+        source.describe(config.source.uri),
+        metrics["documents_read"],
+        metrics["documents_exported"],
+        metrics["documents_quarantined"],
+    )
+    logging.info(
+        "%d images read: %d photos of %d classes; %d with an URL seen before, %d in "
+        "classes with fewer than %d, rejected %s",
+        metrics["images_read"],
+        metrics["photos"],
+        metrics["classes"],
+        metrics["duplicate_urls"],
+        metrics["images_in_rare_classes"],
+        config.dataset.min_images_per_species,
+        metrics["images_rejected"] or "none",
+    )

@@ -1,0 +1,268 @@
+"""A raw document of the collection -> a plant with the photos that may be used.
+
+    {_id, latinName, commonName, commonNameEn?, family?, images: [{url, source, license,
+     attribution, width?, height?, observationId?, date?, sourceUrl?}],
+     distribution: {countries: [ISO-2]}}
+
+What a document lacks but can do without is "" or (); one that does not fit raises
+`Unfit`. Of its images, those that may not be used are counted by reason.
+"""
+
+import collections
+import dataclasses
+import datetime
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import bson
+
+from aplantida_jax.data import licences, names, regions
+from aplantida_jax.data.records import image_id_of
+from aplantida_jax.data.schema_report import SchemaReport
+
+_LONGEST = 500  # characters of any text
+_LONGEST_URL = 2000
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_URL_SAFE = "/%:@!$&'()*+,;=~-._"
+# iNaturalist, Pl@ntNet and GBIF: .../observations/123, .../occurrence/123.
+_OBSERVATION = re.compile(r"/(observations?|occurrence)/(?:[a-z]+/)?(\d+)/?$")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Unfit(Exception):
+    """A document that cannot be used.
+
+    Attributes:
+        reason: one word, for counting.
+        detail: the same for people.
+        rejected: its images that were looked at, by reason.
+    """
+
+    def __init__(
+        self, reason: str, detail: str, rejected: Mapping[str, int] | None = None
+    ):
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.rejected = dict(rejected or {})
+
+
+class Candidate(NamedTuple):
+    """An image that may be used; the fields are those of `records.Photo`."""
+
+    image_id: str
+    url: str
+    source: str
+    licence: str
+    licence_raw: str
+    attribution: str
+    observation: str
+    width: int
+    height: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plant:
+    """A document that fits; `rejected` counts its other images by reason."""
+
+    plant_id: str
+    latin_name: str
+    common_name: str
+    common_name_en: str
+    family: str
+    countries: tuple[str, ...]
+    images: tuple[Candidate, ...]
+    rejected: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Filters:
+    """Which images may be used.
+
+    Attributes:
+        licence_profile: key of `licences.PROFILES`.
+        min_side: pixels; applies where the document gives the size.
+        sources: those to keep, empty keeps all.
+        synonyms: normalised name -> accepted name.
+        relative_urls: may a URL be a path beside the dump?
+    """
+
+    licence_profile: str
+    min_side: int
+    sources: frozenset[str]
+    synonyms: Mapping[str, str]
+    relative_urls: bool
+
+
+def parse(document: dict[str, Any], filters: Filters, schema: SchemaReport) -> Plant:
+    """Raises Unfit; notes in `schema` what only the reader of a field knows as odd."""
+    plant_id = id_of(document)
+    if not plant_id:
+        raise Unfit("no_id", "it has no _id")
+    name = names.normalise(document.get("latinName"))
+    if not name:
+        raise Unfit("no_latin_name", f"latinName {document.get('latinName')!r:.80}")
+    images = document.get("images")
+    if not isinstance(images, list):
+        raise Unfit("images_not_a_list", f"images is {type(images).__name__}")
+    if not images:
+        raise Unfit("no_images", "images is empty")
+    name = filters.synonyms.get(name, name)
+    kept, rejected = _sift(images, name, filters)
+    if not kept:
+        raise Unfit("no_usable_image", f"none of {len(images)} images", rejected)
+    return Plant(
+        plant_id=plant_id,
+        latin_name=name,
+        common_name=text(document.get("commonName")),
+        common_name_en=text(document.get("commonNameEn")),
+        family=text(document.get("family")),
+        countries=_countries(document.get("distribution"), schema),
+        images=tuple(kept),
+        rejected=dict(rejected),
+    )
+
+
+def id_of(document: dict[str, Any]) -> str:
+    """`_id` as text, "" when there is none."""
+    value = document.get("_id")
+    if isinstance(value, str | int | bson.ObjectId) and not isinstance(value, bool):
+        return text(str(value))
+    return value.hex() if isinstance(value, bytes) else ""
+
+
+def text(value: object) -> str:
+    """A string made harmless: NFC, one line, valid Unicode, not endless; else ""."""
+    if not isinstance(value, str):
+        return ""
+    clean = _INVISIBLE.sub(" ", value[:_LONGEST])
+    return " ".join(unicodedata.normalize("NFC", clean).split())
+
+
+def canonical_url(raw: object, *, relative: bool) -> str:
+    """The one spelling of an image's address, "" when it is none that we ask for.
+
+    http(s) without user, password and fragment; or, where `relative`, a path that stays
+    under the dump's directory.
+    """
+    if not isinstance(raw, str) or not 0 < len(raw) <= _LONGEST_URL:
+        return ""
+    try:
+        parts = urlsplit(raw.strip())
+        port = parts.port
+        path = quote(parts.path, safe=_URL_SAFE)
+        query = quote(parts.query, safe=_URL_SAFE + "?")
+    except (ValueError, UnicodeEncodeError):
+        return ""
+    if not parts.scheme and not parts.netloc and relative:
+        return _relative(path)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+        return ""
+    if not host.isascii() or re.search(r"[\s\\]", host):
+        return ""
+    host = f"[{host}]" if ":" in host else host
+    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+        host = f"{host}:{port}"
+    return urlunsplit((parts.scheme, host, path or "/", query, ""))
+
+
+def _relative(path: str) -> str:
+    segments = [segment for segment in path.split("/") if segment != "."]
+    # %2e and %5c: what a server would unquote must not climb either.
+    dangerous = any(s in ("", "..") or "\\" in s for s in segments)
+    if dangerous or re.search(r"%(2e|2f|5c|00)", path, re.IGNORECASE):
+        return ""
+    return "/".join(segments)
+
+
+def _sift(
+    images: list[Any], latin_name: str, filters: Filters
+) -> tuple[list[Candidate], collections.Counter[str]]:
+    kept = []
+    rejected: collections.Counter[str] = collections.Counter()
+    for image in images:
+        found = _candidate(image, latin_name, filters)
+        if isinstance(found, str):
+            rejected[found] += 1
+        else:
+            kept.append(found)
+    return kept, rejected
+
+
+def _candidate(image: Any, latin_name: str, filters: Filters) -> Candidate | str:
+    """The candidate, or the reason against it."""
+    if not isinstance(image, dict):
+        return "not_an_object"
+    url = canonical_url(image.get("url"), relative=filters.relative_urls)
+    if not url:
+        return "bad_url"
+    licence = licences.spdx(image.get("license"))
+    if licence is None:
+        return "licence_unknown"
+    if not licences.allowed(licence, filters.licence_profile):
+        return "licence_denied"
+    source = text(image.get("source"))
+    if filters.sources and source not in filters.sources:
+        return "source"
+    width, height = _pixels(image.get("width")), _pixels(image.get("height"))
+    if width and height and min(width, height) < filters.min_side:
+        return "small"
+    return Candidate(
+        image_id=image_id_of(url),
+        url=url,
+        source=source,
+        licence=licence,
+        licence_raw=text(image.get("license")),
+        attribution=text(image.get("attribution")),
+        observation=_observation(image, latin_name),
+        width=width,
+        height=height,
+    )
+
+
+def _pixels(value: Any) -> int:
+    """A positive whole number below 2^31, else 0 for unknown."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    # NaN fails both comparisons.
+    return int(value) if 0 < value < 2**31 else 0
+
+
+def _observation(image: dict[str, Any], latin_name: str) -> str:
+    """The key that photos of one observation share, "" when nothing tells.
+
+    In this order: the observation's id within its source; a link to an observation; the
+    same author on the same day with the same plant.
+    """
+    identifier = image.get("observationId")
+    if isinstance(identifier, str | int | bson.ObjectId) and text(str(identifier)):
+        return f"{text(image.get('source'))}:{text(str(identifier))}"
+    link = canonical_url(image.get("sourceUrl"), relative=False)
+    parts = urlsplit(link)
+    if match := _OBSERVATION.search(parts.path):
+        return f"{parts.hostname}:{match[2]}"
+    author, day = text(image.get("attribution")), _day(image.get("date"))
+    return f"{latin_name}:{author}:{day}" if author and day else ""
+
+
+def _day(value: Any) -> str:
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat()
+    match = _DAY.match(value) if isinstance(value, str) else None
+    return match[0] if match else ""
+
+
+def _countries(distribution: Any, schema: SchemaReport) -> tuple[str, ...]:
+    listed = distribution.get("countries") if isinstance(distribution, dict) else None
+    found = set()
+    for raw in listed if isinstance(listed, list) else ():
+        code = regions.country_code(raw)
+        if code is None:
+            schema.odd("distribution.countries[]", "not ISO-2", raw)
+        else:
+            found.add(code)
+    return tuple(sorted(found))

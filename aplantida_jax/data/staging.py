@@ -1,0 +1,179 @@
+"""Where an export gathers plants and photos until it knows which classes stay.
+
+A private SQLite database in a temporary file: 741,533 photos need no memory, and the
+result does not depend on the order in which documents come:
+
+- documents of one name are one class: their images and countries are united, and each
+  of its names is that of the lowest `_id` that has one;
+- images of one URL are one image: that of the lowest (`_id`, name, fields).
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from aplantida_jax.data import names, regions
+from aplantida_jax.data.labels import LabelMap, Taxon
+from aplantida_jax.data.plant_document import Candidate, Plant, Unfit
+from aplantida_jax.data.records import Photo
+
+_SCHEMA = """
+CREATE TABLE plants (plant_id, place, latin_name, about, rejected);
+CREATE TABLE unfit (plant_id, place, reason, detail, rejected);
+CREATE TABLE photos (
+    image_id PRIMARY KEY, plant_id, latin_name, fields
+) WITHOUT ROWID;
+"""
+# The lowest row wins, whichever comes first.
+_PUT_PHOTO = """
+INSERT INTO photos VALUES (?, ?, ?, ?) ON CONFLICT (image_id) DO UPDATE SET
+    plant_id = excluded.plant_id,
+    latin_name = excluded.latin_name,
+    fields = excluded.fields
+WHERE (excluded.plant_id, excluded.latin_name, excluded.fields)
+    < (plant_id, latin_name, fields)
+"""
+
+
+class Counts(NamedTuple):
+    """What became of the documents and of the fitting documents' images."""
+
+    exported: int
+    quarantined: int
+    photos: int
+    duplicate_urls: int
+    in_rare_classes: int
+
+
+class Staging:
+    """Add everything, then `settle` once, then read."""
+
+    def __init__(self) -> None:
+        # An empty name is a temporary file that vanishes with the connection.
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN")
+        self._candidates = 0
+
+    def add(self, plant: Plant, where: str) -> None:
+        about = [plant.common_name, plant.common_name_en, plant.family, plant.countries]
+        self._db.execute(
+            "INSERT INTO plants VALUES (?, ?, ?, ?, ?)",
+            (
+                plant.plant_id,
+                where,
+                plant.latin_name,
+                json.dumps(about),
+                json.dumps(plant.rejected, sort_keys=True),
+            ),
+        )
+        self._candidates += len(plant.images)
+        self._db.executemany(
+            _PUT_PHOTO,
+            [
+                (i.image_id, plant.plant_id, plant.latin_name, json.dumps(i[1:]))
+                for i in plant.images
+            ],
+        )
+
+    def add_unfit(self, plant_id: str, where: str, unfit: Unfit) -> None:
+        rejected = json.dumps(unfit.rejected, sort_keys=True)
+        row = (plant_id, where, unfit.reason, unfit.detail, rejected)
+        self._db.execute("INSERT INTO unfit VALUES (?, ?, ?, ?, ?)", row)
+
+    def settle(self, min_images: int) -> LabelMap:
+        """Drops classes with fewer photos; numbers the others by their names."""
+        self._db.execute(
+            "CREATE TABLE classes AS SELECT latin_name, COUNT(*) AS photos FROM photos "
+            "GROUP BY latin_name HAVING COUNT(*) >= ? ORDER BY latin_name",
+            (max(1, min_images),),
+        )
+        self._db.execute("CREATE UNIQUE INDEX class_of ON classes (latin_name)")
+        self._db.execute("CREATE INDEX plants_of ON plants (latin_name, plant_id)")
+        found = self._db.execute("SELECT latin_name FROM classes ORDER BY latin_name")
+        return LabelMap(
+            tuple(self._taxon(i, name) for i, (name,) in enumerate(found.fetchall()))
+        )
+
+    def counts(self) -> Counts:
+        """After `settle`."""
+        exported = self._one(
+            "SELECT COUNT(*) FROM plants WHERE latin_name IN "
+            "(SELECT latin_name FROM classes)"
+        )
+        unfit = self._one("SELECT COUNT(*) FROM unfit")
+        fit = self._one("SELECT COUNT(*) FROM plants")
+        distinct = self._one("SELECT COUNT(*) FROM photos")
+        photos = self._one("SELECT IFNULL(SUM(photos), 0) FROM classes")
+        return Counts(
+            exported=exported,
+            quarantined=unfit + fit - exported,
+            photos=photos,
+            duplicate_urls=self._candidates - distinct,
+            in_rare_classes=distinct - photos,
+        )
+
+    def photos(self, label_map: LabelMap) -> Iterator[Photo]:
+        """The photos of the label map's classes, by `image_id`."""
+        taxa = {taxon.latin_name: taxon for taxon in label_map.taxa}
+        rows = self._db.execute(
+            "SELECT image_id, plant_id, latin_name, fields FROM photos "
+            "WHERE latin_name IN (SELECT latin_name FROM classes) ORDER BY image_id"
+        )
+        for image_id, plant_id, latin_name, fields in rows:
+            taxon = taxa[latin_name]
+            image = Candidate(image_id, *json.loads(fields))
+            yield Photo(
+                plant_id=plant_id,
+                latin_name=latin_name,
+                class_id=taxon.class_id,
+                countries=taxon.countries,
+                regions=taxon.regions,
+                **image._asdict(),
+            )
+
+    def quarantine(self) -> Iterator[dict[str, Any]]:
+        """A line for each document that is left out, and for each that lost images."""
+        rows = self._db.execute(
+            "SELECT plant_id, place, reason, detail, rejected FROM unfit UNION ALL "
+            "SELECT plant_id, place, 'rare_class', latin_name, rejected FROM plants "
+            "WHERE latin_name NOT IN (SELECT latin_name FROM classes) UNION ALL "
+            "SELECT plant_id, place, '', latin_name, rejected FROM plants WHERE "
+            "rejected != '{}' AND latin_name IN (SELECT latin_name FROM classes) "
+            "ORDER BY plant_id, place"
+        )
+        for plant_id, place, reason, detail, rejected in rows:
+            yield {
+                "_id": plant_id,
+                "where": place,
+                "quarantined": bool(reason),
+                "reason": reason or "some_images",
+                "detail": detail,
+                "rejected_images": json.loads(rejected),
+            }
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _taxon(self, class_id: int, latin_name: str) -> Taxon:
+        rows = self._db.execute(
+            "SELECT about FROM plants WHERE latin_name = ? ORDER BY plant_id, about",
+            (latin_name,),
+        )
+        abouts = [json.loads(about) for (about,) in rows]
+        first = [next((about[i] for about in abouts if about[i]), "") for i in range(3)]
+        countries = tuple(sorted({code for about in abouts for code in about[3]}))
+        return Taxon(
+            class_id=class_id,
+            latin_name=latin_name,
+            common_name=first[0],
+            common_name_en=first[1],
+            genus=names.genus_of(latin_name),
+            family=first[2],
+            countries=countries,
+            regions=regions.regions_of(countries),
+        )
+
+    def _one(self, query: str) -> int:
+        return self._db.execute(query).fetchone()[0]
