@@ -1,0 +1,1 @@
+"""The report's parts: gather what stages left, judge it, draw it, write it."""

@@ -1,0 +1,215 @@
+"""The table of success criteria: measured, target, met; pure, from `Findings`.
+
+The targets are the plan's, for the full collection. A demo is held against the same
+ones, and shown beside chance and the baseline.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from aplantida_jax.reporting.criterion import Criterion, at
+from aplantida_jax.reporting.findings import Findings, Run
+
+# float16 log-probabilities carry three digits.
+_SOFT_LABEL_TOLERANCE = 0.005
+_AGREEMENT = {"float32": 0.999, "float16": 0.999, "uint8": 0.99}
+_GPU_BACKENDS = ("webgl", "webgpu")
+
+
+def table(found: Findings) -> list[Criterion]:
+    """All rows, in the order of the plan's phases."""
+    return [
+        *_data(found),
+        *_floor(found),
+        *_teachers(found),
+        *_soft_labels(found),
+        *_student(found),
+        *_calibration(found),
+        *_size(found),
+        *_browser(found),
+        _reproducibility(),
+    ]
+
+
+def _data(found: Findings) -> Iterator[Criterion]:
+    broken = at(found.audit, "broken_url_rate")
+    yield Criterion(0, "broken URLs", "share", broken, "<", 0.05)
+    split = found.splits.get("")
+    leaks = None if split is None else sum(split["leakage"].values())
+    note = "groups, SHA-256 and near duplicates in more than one split"
+    yield Criterion(0, "leakage between splits", "count", leaks, "<=", 0, note=note)
+    known = at(split, "val_classes_in_train")
+    yield Criterion(0, "val classes that train has", "share", known, ">=", 1.0)
+
+
+def _floor(found: Findings) -> Iterator[Criterion]:
+    if run := found.run("baseline"):
+        weights = at(run.test, "weights")
+        note = f"weights: {weights}; " if weights else ""
+        note += "the plan expects 30 to 40 % with ImageNet's"
+        yield _of_test(0, "baseline top-1", run, "top1_accuracy", note=note)
+    student = found.run(found.student)
+    chance = at(student.test if student else None, "chance_top1_accuracy")
+    yield Criterion(0, "chance top-1", "share", chance)
+
+
+def _teachers(found: Findings) -> Iterator[Criterion]:
+    if run := found.run("teacher_global"):
+        yield _of_test(1, "teacher global top-1", run, "top1_accuracy", ">=", 0.70)
+        yield _of_test(1, "teacher global top-5", run, "top5_accuracy", ">=", 0.85)
+    if run := found.run("teacher_eu_sw"):
+        own = run.evaluations.get(("test", "eu_sw"))
+        yield Criterion(
+            2,
+            "teacher EU_SW top-1 on EU_SW",
+            "share",
+            at(own, "top1_accuracy"),
+            ">=",
+            0.80,
+            at(own, "intervals", "top1_accuracy"),
+        )
+        yield _gain(found, own)
+
+
+def _gain(found: Findings, own: dict[str, Any] | None) -> Criterion:
+    """The regional teacher over the global one, on the same photos if evaluated so."""
+    name, target = "teacher EU_SW over the global one there", 0.10
+    run = found.run("teacher_global")
+    if run is None:
+        return Criterion(2, name, "points", None, ">=", target)
+    same = run.evaluations.get(("test", "eu_sw"), run.test)
+    there = at(same, "per_region", "EU_SW")
+    other = at(there, "top1_accuracy")
+    mine = at(own, "top1_accuracy")
+    if mine is None or other is None:
+        return Criterion(2, name, "points", None, ">=", target)
+    masked = at(there, "masked_top1_accuracy")
+    note = f"global: {other:.1%}, {masked:.1%} with the region's class mask"
+    return Criterion(2, name, "points", mine - other, ">=", target, note=note)
+
+
+def _soft_labels(found: Findings) -> Iterator[Criterion]:
+    if found.run("student_distill"):
+        name, error = "soft labels: largest |sum - 1|", found.soft_label_error
+        limit = _SOFT_LABEL_TOLERANCE
+        yield Criterion(3, name, "error", error, "<=", limit, note="float16 rounding")
+
+
+def _student(found: Findings) -> Iterator[Criterion]:
+    run = found.run(found.student)
+    if run is None:
+        return
+    on_val = at(run.best, "metrics", "top1_accuracy")
+    yield Criterion(4, "student top-1 on val", "share", on_val, ">=", 0.70)
+    yield _of_test(4, "student top-1", run, "top1_accuracy", ">=", 0.75)
+    yield _of_test(4, "student top-5", run, "top5_accuracy", ">=", 0.90)
+    country = at(run.test, "country")
+    here = at(country, "here", "without_prior")
+    with_prior = at(country, "here", "with_prior", "top1_accuracy")
+    note = "" if with_prior is None else f"{with_prior:.1%} with the country prior"
+    yield Criterion(
+        4,
+        f"student top-1 in {at(country, 'code') or 'the country'}",
+        "share",
+        at(here, "top1_accuracy"),
+        ">=",
+        0.88,
+        at(here, "interval"),
+        note=note,
+    )
+
+
+def _calibration(found: Findings) -> Iterator[Criterion]:
+    run = found.run(found.student)
+    fit = run.calibration if run else None
+    before = at(fit, "ece_before")
+    note = "" if before is None else f"{before:.3f} before"
+    error = at(fit, "ece_after")
+    yield Criterion(5, "ECE on test, calibrated", "number", error, "<", 0.08, note=note)
+    yield _precision(fit)
+    yield Criterion(
+        5,
+        "coverage of species answers",
+        "share",
+        at(fit, "coverage"),
+        ">=",
+        0.80,
+        at(fit, "coverage_interval"),
+    )
+    rate = at(fit, "not_conclusive_rate")
+    note = "after backing off to genus; pulls against the precision"
+    yield Criterion(5, "not conclusive", "share", rate, "<", 0.05, note=note)
+
+
+def _precision(fit: dict[str, Any] | None) -> Criterion:
+    note = ""
+    if fit and fit["threshold"] is None:
+        note = "no threshold reaches it on val, so no species is answered"
+    elif fit:
+        note = f"threshold {fit['threshold']:.2f}, chosen on val"
+    return Criterion(
+        5,
+        "precision of species answers",
+        "share",
+        at(fit, "accuracy"),
+        ">=",
+        0.95,
+        at(fit, "accuracy_interval"),
+        note=note,
+    )
+
+
+def _size(found: Findings) -> Iterator[Criterion]:
+    size = None if found.bundle is None else found.bundle["bytes"] / 1e6
+    note = f"weights {found.bundle['weights']}" if found.bundle else ""
+    yield Criterion(6, "model, the plan's limit", "MB", size, "<=", 150, note=note)
+    yield Criterion(6, "student model", "MB", size, "<=", 20, note=note)
+
+
+def _browser(found: Findings) -> Iterator[Criterion]:
+    validation = found.validation
+    variants = at(validation, "variants") or {}
+    shipped = at(found.bundle, "weights") or "float32"
+    row = variants.get(shipped)
+    name = f"correlation of JAX and browser, {shipped}"
+    yield Criterion(6, name, "number", at(row, "correlation"), ">", 0.995)
+    for precision, target in _AGREEMENT.items():
+        other = variants.get(precision)
+        note = f"misses {other['misses']}, ties {other['ties']}" if other else ""
+        yield Criterion(
+            6,
+            f"top-1 agreement with JAX, {precision}",
+            "share",
+            at(other, "top1_agreement"),
+            ">=",
+            target,
+            at(other, "top1_agreement_interval"),
+            note=note,
+        )
+    backend = at(validation, "backend") or "wasm"
+    seconds, where = (2, "GPU") if backend in _GPU_BACKENDS else (5, "CPU")
+    name = f"one photo in the browser, {where}"
+    median = at(row, "median_ms")
+    note = f"backend {backend}"
+    yield Criterion(6, name, "ms", median, "<", 1000 * seconds, note=note)
+
+
+def _reproducibility() -> Criterion:
+    note = "takes two runs; the tests do it on a small one"
+    return Criterion(7, "same seed, same metrics", "count", None, note=note)
+
+
+def _of_test(
+    phase: int,
+    name: str,
+    run: Run,
+    field: str,
+    relation: str = "",
+    target: float | None = None,
+    *,
+    note: str = "",
+) -> Criterion:
+    """A row about a field of the run's metrics on test."""
+    interval = at(run.test, "intervals", field)
+    measured = at(run.test, field)
+    return Criterion(phase, name, "share", measured, relation, target, interval, note)

@@ -1,0 +1,107 @@
+"""What the report knows: the artefacts of all stages, as plain values.
+
+`gather.py` reads them from disk; everything else in this package is computed from them.
+The artefacts' fields are told where they are written: `evaluate/summary.py` for
+metrics.json, `evaluate/calibrate.py`, `data/audit.py`, `data/leakage.py`,
+`export/validate_export.py`, `export/bundle.py`, `train/loop.py`.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aplantida_jax import manifest, paths
+from aplantida_jax.data import regions
+from aplantida_jax.data.labels import LabelMap
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """A part of the report that is not there, and how to make it."""
+
+    what: str
+    path: Path
+    stage: str
+    command: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one experiment left; None or empty where a stage has not run.
+
+    Attributes:
+        name: of the experiment.
+        workdir: its working directory.
+        best: best.json.
+        history: one row per epoch.
+        evaluations: metrics.json by (split, region slug).
+        calibration: calibration.json.
+        manifest: manifest.json of its training.
+    """
+
+    name: str
+    workdir: Path
+    best: dict[str, Any] | None
+    history: list[dict[str, Any]]
+    evaluations: dict[tuple[str, str], dict[str, Any]]
+    calibration: dict[str, Any] | None
+    manifest: dict[str, Any] | None
+
+    @property
+    def test(self) -> dict[str, Any] | None:
+        """Metrics on the test split: of the run's own region, else of all plants."""
+        own = paths.region_slug(self.best["region"]) if self.best else ""
+        for region in (own, ""):
+            if ("test", region) in self.evaluations:
+                return self.evaluations["test", region]
+        return None
+
+    @property
+    def per_region(self) -> dict[str, dict[str, Any]]:
+        """per_region of `test`, for the regions that the run was trained on."""
+        own = regions.parse(self.best["region"]) if self.best else ()
+        rows = self.test["per_region"] if self.test else {}
+        return {
+            region: row
+            for region, row in rows.items()
+            if row["images"] and (not own or region in own)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """Everything that the report tells of; None where a stage has not run.
+
+    Attributes:
+        label_map: of classes.json.
+        export: manifest of export_dataset.
+        audit: audit.json.
+        splits: statistics by region as in `config.split.regions`, "" is all plants.
+        train_images: int [classes], images of each class in the train split.
+        runs: in the order of `config.report.runs`.
+        student: name of the run that ships.
+        soft_label_error: largest |sum of a row - 1| of the combined soft labels.
+        bundle: metadata.json of the model bundle, with its size as `bytes`.
+        validation: validation.json.
+        missing: what is not there.
+        inputs: every file that was read.
+    """
+
+    label_map: LabelMap | None
+    export: dict[str, Any] | None
+    audit: dict[str, Any] | None
+    splits: dict[str, dict[str, Any]]
+    train_images: np.ndarray | None
+    runs: list[Run]
+    student: str
+    soft_label_error: float | None
+    bundle: dict[str, Any] | None
+    validation: dict[str, Any] | None
+    missing: list[Missing]
+    inputs: list[manifest.Input]
+
+    def run(self, name: str) -> Run | None:
+        return next((run for run in self.runs if run.name == name), None)

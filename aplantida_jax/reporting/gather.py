@@ -1,0 +1,220 @@
+"""What the stages left, read for the report; what is not there is listed, not an error.
+
+Nothing is computed here but what the files say. An artefact that was made for another
+label map than the present classes.json is listed as missing too: its numbers are about
+other classes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aplantida_jax import files, manifest, paths
+from aplantida_jax.data import labels
+from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.errors import UserError
+from aplantida_jax.evaluate import outputs
+from aplantida_jax.reporting.findings import Findings, Missing, Run
+
+HISTORY = "history.jsonl"
+
+
+class Reader:
+    """Reads artefacts, and notes the files and what is missing."""
+
+    def __init__(self, variant: str):
+        self.label_map: LabelMap | None = None
+        self.missing: list[Missing] = []
+        self.inputs: list[manifest.Input] = []
+        self._suffix = f":{variant}" if variant else ""
+
+    def read_label_map(self, path: Path) -> None:
+        """Sets `label_map`; what is read from then on is held against it."""
+        stage = "export_dataset"
+        if self.there(path, what="label map", stage=stage, config="dataset"):
+            self.label_map = labels.read(path)
+            self.inputs.append(manifest.Input(path, stage))
+
+    def json(
+        self, path: Path, *, what: str, stage: str, config: str
+    ) -> dict[str, Any] | None:
+        """A JSON artefact, or None (noted) if absent or of another label map."""
+        if not self.there(path, what=what, stage=stage, config=config):
+            return None
+        found = files.read_json(path, made_by=stage)
+        stale = found.get("label_map") or ""
+        if self.label_map and stale and stale != self.label_map.fingerprint:
+            self._note(path, what, stage, config, "made for another label map")
+            return None
+        self.inputs.append(manifest.Input(path, stage, self._command(stage, config)))
+        return found
+
+    def there(self, path: Path, *, what: str, stage: str, config: str) -> bool:
+        """Does it exist? Noted when not."""
+        if not path.exists():
+            self._note(path, what, stage, config, "not made yet")
+        return path.exists()
+
+    def _note(
+        self, path: Path, what: str, stage: str, config: str, reason: str
+    ) -> None:
+        command = self._command(stage, config)
+        self.missing.append(Missing(what, path, stage, command, reason))
+
+    def _command(self, stage: str, config: str) -> str:
+        return f"--config=configs/{config}.py{self._suffix} --config.stage={stage}"
+
+
+def gather(config: Any) -> Findings:
+    """Reads everything that `config.report.runs` and the data and export stages left.
+
+    Raises:
+        UserError: a file is there and damaged.
+    """
+    reader = Reader(config.variant)
+    reader.read_label_map(paths.classes(config))
+    dataset = {"config": "dataset"}
+    export = reader.json(
+        paths.export_dir(config) / manifest.MANIFEST,
+        what="export of the collection",
+        stage="export_dataset",
+        **dataset,
+    )
+    audit = reader.json(
+        paths.audit_dir(config) / "audit.json", what="audit", stage="audit", **dataset
+    )
+    splits = _read_splits(config, reader)
+    return Findings(
+        label_map=reader.label_map,
+        export=export,
+        audit=audit,
+        splits=splits,
+        train_images=_count_train_images(config, reader.label_map, splits),
+        runs=[_read_run(config, name, reader) for name in config.report.runs],
+        student=config.export.run,
+        soft_label_error=_soft_label_error(config, reader),
+        bundle=_read_bundle(config, reader),
+        validation=reader.json(
+            paths.validation_dir(config) / "validation.json",
+            what="validation in the browser",
+            stage="validate_export",
+            config="export_tfjs",
+        ),
+        missing=reader.missing,
+        inputs=reader.inputs,
+    )
+
+
+def _read_run(config: Any, name: str, reader: Reader) -> Run:
+    workdir = paths.run_dir(config, name)
+    # A baseline is evaluated without being trained.
+    if name == "baseline":
+        evaluations = _read_evaluations(workdir, reader, stage="baseline", config=name)
+        return Run(name, workdir, None, [], evaluations, None, None)
+    best = reader.json(
+        paths.best(workdir), what=f"training of {name}", stage="train", config=name
+    )
+    calibration = None
+    if name == config.export.run:
+        calibration = reader.json(
+            paths.calibration(workdir),
+            what=f"calibration of {name}",
+            stage="calibrate",
+            config=name,
+        )
+    trained = workdir / manifest.MANIFEST
+    return Run(
+        name=name,
+        workdir=workdir,
+        best=best,
+        history=_read_history(workdir / HISTORY) if best else [],
+        evaluations=_read_evaluations(workdir, reader, stage="evaluate", config=name),
+        calibration=calibration,
+        # Absent while the training goes on: its best checkpoint counts already.
+        manifest=manifest.read(workdir, made_by="train") if trained.exists() else None,
+    )
+
+
+def _read_evaluations(
+    workdir: Path, reader: Reader, *, stage: str, config: str
+) -> dict[tuple[str, str], dict[str, Any]]:
+    found = {}
+    directory = workdir / "evaluate"
+    paths_there = sorted(directory.glob(f"*/{outputs.METRICS}"))
+    # The least that is expected, so that it is noted when there is nothing at all.
+    for path in paths_there or [directory / "test" / outputs.METRICS]:
+        what = f"evaluation of {workdir.name}"
+        metrics = reader.json(path, what=what, stage=stage, config=config)
+        if metrics is not None:
+            key = (metrics["split"], paths.region_slug(metrics["region"]))
+            found[key] = metrics
+    return found
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}): run stage 'train' again"
+        ) from None
+
+
+def _read_splits(config: Any, reader: Reader) -> dict[str, dict[str, Any]]:
+    found = {}
+    for region in ("", *config.split.regions):
+        stats = reader.json(
+            paths.split_stats(config, region),
+            what=f"split of {region or 'all plants'}",
+            stage="split",
+            config="dataset",
+        )
+        if stats is not None:
+            found[region] = stats
+    return found
+
+
+def _count_train_images(
+    config: Any, label_map: LabelMap | None, splits: dict[str, dict[str, Any]]
+) -> np.ndarray | None:
+    if label_map is None or "" not in splits:
+        return None
+    return outputs.train_images(config, "", len(label_map))
+
+
+def _soft_label_error(config: Any, reader: Reader) -> float | None:
+    """None when there is nothing to distil, or the soft labels are not there."""
+    if "student_distill" not in config.report.runs:
+        return None
+    directory = paths.soft_labels(config, config.distill.soft_labels, "train")
+    described = reader.json(
+        directory / "store.json",
+        what="combined soft labels",
+        stage="combine",
+        config="student_distill",
+    )
+    if described is None:
+        return None
+    worst = 0.0
+    for shard in described["shards"]:
+        rows = np.load(directory / shard["file"], mmap_mode="r", allow_pickle=False)
+        kept = np.exp(rows["teacher_logprob"].astype(np.float64)).sum(axis=1)
+        total = kept + rows["teacher_tail"]
+        worst = max(worst, float(np.abs(total - 1).max(initial=0.0)))
+    return worst
+
+
+def _read_bundle(config: Any, reader: Reader) -> dict[str, Any] | None:
+    directory = paths.bundle_dir(config)
+    found = reader.json(
+        directory / "metadata.json",
+        what="model bundle",
+        stage="export_model",
+        config="export_tfjs",
+    )
+    return found and {**found, "bytes": files.size_of(directory)}

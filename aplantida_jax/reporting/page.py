@@ -1,0 +1,158 @@
+"""The report as one HTML page that works from the disk, with no network.
+
+Styles, charts and thumbnails are inside the file; there is no script. It follows the
+reader's light or dark setting.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aplantida_jax.reporting import sections
+from aplantida_jax.reporting.charts import Chart
+from aplantida_jax.reporting.criterion import Criterion, at, in_unit
+from aplantida_jax.reporting.findings import Findings
+from aplantida_jax.reporting.markup import section, text
+from aplantida_jax.reporting.thumbnails import Thumbnails
+
+_VARIANTS = {
+    "demo": "A demonstration on plants that the program draws itself. It shows that "
+    "the pipeline works; its figures say nothing about real plants.",
+    "photos": "A trial on a small collection of real photos; far fewer plants, and far "
+    "less training, than the plan's targets are meant for.",
+}
+_NAVIGATION = {
+    "criteria": "Criteria",
+    "runs": "Runs",
+    "places": "Where it is good",
+    "calibration": "Confidence",
+    "confusions": "Most confused",
+    "data": "Data",
+    "export": "Export",
+    "licences": "Licences",
+    "missing": "Missing",
+    "manifest": "Manifest",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Edition:
+    """Which report this is.
+
+    Attributes:
+        version: config.report.version.
+        variant: config.variant.
+        timestamp: when it was made, ISO 8601.
+    """
+
+    version: str
+    variant: str
+    timestamp: str
+
+
+def build(
+    found: Findings,
+    edition: Edition,
+    *,
+    criteria: Sequence[Criterion],
+    charts: dict[str, Chart],
+    verdict: dict[str, Any],
+    manifest_yaml: str,
+    thumbnails: Thumbnails,
+) -> str:
+    """The page's HTML."""
+    pick = charts.get
+    body = "".join(
+        (
+            sections.criteria(criteria),
+            sections.runs(found, pick("learning")),
+            sections.places(found, _there(pick("regions"), pick("bands"))),
+            sections.calibration(found, _there(pick("reliability"), pick("coverage"))),
+            sections.confusions(found, thumbnails),
+            sections.data(found, pick("classes")),
+            sections.export(found, pick("export")),
+            sections.licences(verdict),
+            sections.missing(found),
+            section("manifest", "Manifest", f"<pre>{text(manifest_yaml)}</pre>"),
+        )
+    )
+    return _document(
+        title=f"aplantida {edition.version}: training report",
+        header=_header(found, edition, criteria),
+        body=body,
+        footer=f"Made {edition.timestamp} by aplantida_jax.",
+    )
+
+
+def subtitle(found: Findings, version: str) -> str:
+    """E.g. "aplantida 1.0 · student_finetune · 36 classes · label map 3fa2..."."""
+    parts = [f"aplantida {version}", found.student]
+    if found.label_map:
+        parts.append(f"{len(found.label_map):,} classes")
+        parts.append(f"label map {found.label_map.fingerprint[:12]}")
+    return " · ".join(parts)
+
+
+def headline(found: Findings, criteria: Sequence[Criterion]) -> list[tuple[str, str]]:
+    """(value, what it is): the key figures, those that are known."""
+    run = found.run(found.student)
+    test, fit = (run.test, run.calibration) if run else (None, None)
+    shipped = at(found.bundle, "weights")
+    row = (at(found.validation, "variants") or {}).get(shipped)
+    size = at(found.bundle, "bytes")
+    judged = [c for c in criteria if c.target is not None]
+    met = sum(c.met is True for c in judged)
+    figures = [
+        (at(test, "top1_accuracy"), "share", "top-1 on test"),
+        (at(test, "top5_accuracy"), "share", "top-5 on test"),
+        (at(fit, "coverage"), "share", "of photos answered as a species"),
+        (at(fit, "accuracy"), "share", "of those answers right"),
+        (None if size is None else size / 1e6, "MB", f"model, {shipped}"),
+        (at(row, "median_ms"), "ms", "one photo in the browser"),
+    ]
+    known = [(in_unit(v, unit), what) for v, unit, what in figures if v is not None]
+    return [*known, (f"{met} of {len(judged)}", "criteria met")]
+
+
+def _document(*, title: str, header: str, body: str, footer: str) -> str:
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}</title><style>{css}</style></head><body>"
+        f"{header}{_navigation(body)}<main>{body}</main>"
+        f"<footer>{text(footer)}</footer></body></html>\n"
+    )
+
+
+def _header(found: Findings, edition: Edition, criteria: Sequence[Criterion]) -> str:
+    notice = _VARIANTS.get(edition.variant)
+    return (
+        "<header><h1>Training report</h1>"
+        f'<p class="lead">{text(subtitle(found, edition.version))}</p>'
+        + (f'<p class="notice">{text(notice)}</p>' if notice else "")
+        + _tiles(headline(found, criteria))
+        + "</header>"
+    )
+
+
+def _there(*charts: Chart | None) -> list[Chart]:
+    return [chart for chart in charts if chart is not None]
+
+
+def _tiles(figures: Sequence[tuple[str, str]]) -> str:
+    tiles = "".join(
+        f'<div class="tile"><b>{text(value)}</b><span>{text(what)}</span></div>'
+        for value, what in figures
+    )
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def _navigation(body: str) -> str:
+    links = "".join(
+        f'<a href="#{anchor}">{text(title)}</a>'
+        for anchor, title in _NAVIGATION.items()
+        if f'<section id="{anchor}">' in body
+    )
+    return f'<nav aria-label="Sections">{links}</nav>'
