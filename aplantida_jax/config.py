@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import flags
 
+from aplantida_jax import manifest
 from aplantida_jax.data import licences, regions
 from aplantida_jax.errors import UserError
 
@@ -22,6 +23,14 @@ _CHOICES = {
     "export.weights": ("float32", "float16", "uint8"),
     "export.backend": ("wasm", "cpu", "webgl"),
 }
+_AT_LEAST_ONE = (
+    "train.batch_size",
+    "train.accumulate",
+    "train.epochs",
+    "train.log_every",
+    "eval.batch_size",
+    "predict.top_k",
+)
 
 
 def parse_flags(argv: list[str], config_flag: Any, *, dry_run: Any) -> Any:
@@ -29,26 +38,25 @@ def parse_flags(argv: list[str], config_flag: Any, *, dry_run: Any) -> Any:
     try:
         rest = flags.FLAGS(argv)
         config = config_flag.value
+        if config is not None:
+            config.dry_run = dry_run.value  # raises when the file did not load
     except flags.Error as error:
-        raise UserError(f"command line: {error}", exit_code=2) from None
+        raise _wrong(_short(error)) from None
     except (AttributeError, KeyError) as error:
         # ml_collections says: 'learning_rte'\nDid you mean "learning_rate" ...?
-        reason = str(error.args[0] if error.args else error)
-        raise UserError(f"no such config field: {reason}", exit_code=2) from None
+        reason = re.sub(r"\\n|\n", ": ", str(error.args[0] if error.args else error))
+        raise _wrong("no such config field: " + re.sub(r"[\\']", "", reason)) from None
     except (OSError, TypeError, ValueError) as error:
-        raise UserError(f"--config: {_short(error)}", exit_code=2) from None
+        # ml_collections keeps the error of a file that did not load until it is used.
+        reason = _short(error).rpartition("failure to load: ")[2]
+        raise _wrong(f"--config: {reason}") from None
     if len(rest) > 1:
-        raise UserError(
+        raise _wrong(
             f"unexpected argument '{rest[1]}': options look like "
-            "--config.field=value (with two dashes and '=')",
-            exit_code=2,
+            "--config.field=value (with two dashes and '=')"
         )
     if config is None:
-        raise UserError(
-            "--config is missing: e.g. --config=configs/teacher_global.py:demo",
-            exit_code=2,
-        )
-    config.dry_run = dry_run.value
+        raise _wrong("--config is missing: e.g. --config=configs/teacher_global.py")
     return config
 
 
@@ -70,11 +78,13 @@ def check(config: Any) -> None:
     for region in regions.parse(config.region):
         if region not in regions.REGIONS:
             _refuse("region", config.region, "of " + ", ".join(regions.REGIONS))
-    for field in ("train.batch_size", "train.accumulate", "train.epochs"):
+    for field in _AT_LEAST_ONE:
         if _get(config, field) < 1:
             _refuse(field, _get(config, field), "at least 1")
     fractions = config.split.fractions
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    numbers = [value for value in fractions if isinstance(value, int | float)]
+    positive = len(numbers) == len(fractions) == 3 and min(numbers) > 0
+    if not positive or abs(sum(numbers) - 1) > 1e-6:
         _refuse("split.fractions", fractions, "three positive numbers with sum 1")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", str(config.export.version)):
         _refuse("export.version", config.export.version, "letters, digits, '.', '-'")
@@ -93,7 +103,12 @@ def _refuse(field: str, value: Any, allowed: str) -> None:
     )
 
 
+def _wrong(message: str) -> UserError:
+    """What is wrong with the command line, without the passwords that it may hold."""
+    return UserError(manifest.redact(message), exit_code=2)
+
+
 def _short(error: Exception) -> str:
-    """The last line of ml_collections' message about a config file, which is the why."""
+    """The first and the last line of a message, without the traceback in between."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return " ".join(dict.fromkeys([*lines[:1], *lines[-1:]])) or type(error).__name__

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something that the user can mend; `main` prints it as one line, without traceback.
+    """Something that the user can mend; `main` prints it as one line, no traceback.
 
     The message says what is wrong, where, and how to mend it.
 

@@ -28,19 +28,20 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A leading dot and a suffix of our own: `sweep_temporary` can tell what is ours.
-    handle = tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+    # mkstemp and not NamedTemporaryFile: the file must outlive its handle.
+    descriptor, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
     )
     try:
-        with handle:
-            yield handle  # type: ignore[misc]  # NamedTemporaryFile is a BinaryIO
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.chmod(handle.name, 0o644)
-        os.replace(handle.name, path)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(handle.name)
+            os.unlink(temporary)
         raise
 
 
@@ -162,7 +163,7 @@ def sweep_temporary(directory: Path) -> int:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory that replaces `path` as a whole when the block ends well."""
+    """A temporary directory that replaces `path` whole when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.name}.*.tmpdir"):

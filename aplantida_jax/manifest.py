@@ -31,9 +31,10 @@ from aplantida_jax.errors import UserError
 
 MANIFEST = "manifest.json"
 _PACKAGES = (
-    "jax jaxlib flax optax orbax-checkpoint grain tensorflow tensorflowjs numpy "
-    "opencv-contrib-python-headless pymongo requests"
-).split()
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"),
+    *("tensorflow", "tensorflowjs", "opencv-contrib-python-headless"),
+    *("pymongo", "requests"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Job:
                 "metrics": dict(metrics),
                 "label_map": label_map,
                 "git_commit": _git_commit(),
-                "command": " ".join(sys.argv),
+                "command": " ".join(redact(argument) for argument in sys.argv),
                 "versions": _versions(),
                 "device": _device(),
                 "seed": self.config["seed"],
@@ -145,8 +146,8 @@ def check_label_map(found: str, expected: str, *, where: Path, made_by: str) -> 
     """Raises UserError when an artefact was made for another label map."""
     if found != expected:
         raise UserError(
-            f"{where} was made for label map {found[:12] or '(none)'}, but classes.json "
-            f"is {expected[:12]}: run stage '{made_by}' again"
+            f"{where} was made for label map {found[:12] or '(none)'}, but "
+            f"classes.json is {expected[:12]}: run stage '{made_by}' again"
         )
 
 
@@ -168,7 +169,11 @@ def _checked_hash(item: Input) -> str:
     actual = files.sha256_tree(path)
     beside = path.parent / MANIFEST
     if beside.exists():
-        recorded = files.read_json(beside, made_by=item.stage)["outputs"].get(path.name)
+        try:
+            outputs = files.read_json(beside, made_by=item.stage)["outputs"]
+            recorded = outputs.get(path.name)
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{beside} is damaged: run {item.how()} again") from None
         if recorded is not None and recorded != actual:
             raise UserError(
                 f"{path} is not what {item.how()} wrote (SHA-256 {actual[:12]} instead "
@@ -185,7 +190,7 @@ def _is_done(out_dir: Path, key: str) -> bool:
         recorded = json.loads(path.read_text(encoding="utf-8"))
         if recorded["key"] != key:
             return False
-        outputs = recorded["outputs"]
+        outputs = dict(recorded["outputs"])
     except (ValueError, KeyError, TypeError):
         logging.warning("%s is damaged: the stage runs again", path)
         return False

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, log lines elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, else log lines."""
 
 import sys
 import time

@@ -71,12 +71,16 @@ def serve(
         thread.join()
 
 
+def _port(text: str) -> int | None:
+    return int(text) if text.isdecimal() and int(text) < 65_536 else None
+
+
 def main(argv: list[str]) -> int:
     """Serves a directory until Ctrl-C."""
-    if len(argv) not in (2, 3) or not Path(argv[1]).is_dir():
+    port = _port(argv[2]) if len(argv) == 3 else 8000
+    if len(argv) not in (2, 3) or port is None or not Path(argv[1]).is_dir():
         print("usage: python -m aplantida_jax.web_server DIRECTORY [PORT]")
         return 2
-    port = int(argv[2]) if len(argv) == 3 else 8000
     try:
         with serve(Path(argv[1]), headers=CROSS_ORIGIN_ISOLATION, port=port) as url:
             print(f"{argv[1]} is at {url}/ (Ctrl-C stops)")

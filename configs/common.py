@@ -328,7 +328,7 @@ def demo_teacher(config: ConfigDict) -> None:
         {"name": "vit_mini_patch8_64", "image_size": 64, "dtype": "float32"}
     )
     config.model.dropout = 0.1
-    config.augment.mixup_probability = 0.2
+    config.augment.mixup_probability = 0.0
     config.train.update(
         {
             "batch_size": 64,
@@ -376,8 +376,8 @@ def demo_student(config: ConfigDict) -> None:
             "dropout": 0.1,
         }
     )
-    config.augment.mixup_probability = 0.2
-    config.train.update({"batch_size": 64, "log_every": 10, "warmup_epochs": 1.0})
+    config.augment.mixup_probability = 0.0
+    config.train.update({"batch_size": 32, "log_every": 20, "warmup_epochs": 1.0})
 
 
 def photos_data(config: ConfigDict) -> None:

@@ -17,5 +17,5 @@ def get_config(variant: str = ""):
     if variant == "demo":
         common.demo_data(config)
         common.demo_student(config)
-        config.train.update({"learning_rate": 3e-3, "epochs": 20, "patience": 20})
+        config.train.update({"learning_rate": 5e-3, "epochs": 20, "patience": 20})
     return config

@@ -1,19 +1,29 @@
-"""Leaves on disk what finished stages would, from synthetic logits.
+"""What finished stages leave, from drawn logits: in memory, and on disk.
 
-The logits are drawn; everything computed from them is computed by the project's own
+The logits are drawn; everything that follows from them is computed by the project's own
 code, so that the report's tests read real evaluations and calibrations.
 """
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aplantida_jax import files, paths
-from aplantida_jax.data import records
-from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.data import records, regions
+from aplantida_jax.data.labels import LabelMap, Taxon
 from aplantida_jax.evaluate import answers, calibration, decision, outputs, summary
+from aplantida_jax.reporting.findings import Findings, Run
+
+PROVENANCE = [
+    {"name": "dataset_train.jsonl", "kind": "data", "licences": ["CC-BY-4.0"]},
+    {"name": "net.safetensors", "kind": "weights", "licences": ["Apache-2.0"]},
+]
+OPTIONS = summary.Options(
+    bins=15, bootstrap=100, confusions=5, country="ES", country_prior=1.0, seed=0
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,129 +39,252 @@ class Skill:
     overconfidence: float = 1.0
 
 
-def scored(
-    config: Any, split: str, label_map: LabelMap, skill: Skill, region: str = ""
-) -> decision.Scored:
-    """Logits for the photos of a split."""
-    path = paths.split_file(config, split, region)
-    photos = list(records.read_photos(path, made_by="split"))
-    image_id = np.array([int(p.image_id, 16) for p in photos], np.uint64)
-    label = np.array([p.class_id for p in photos], np.int32)
-    rng = np.random.default_rng(len(photos))
-    logits = rng.normal(size=(len(photos), len(label_map)))
-    logits[np.arange(len(photos)), label] += skill.margin
-    # A neighbour that is easily mistaken: what a sister species looks like.
-    logits[np.arange(len(photos)), (label // 2 * 2 + 1) % len(label_map)] += 1.0
-    return decision.Scored(
-        image_id, label, (logits * skill.overconfidence).astype(np.float32)
+_COUNTRIES = (("ES",), ("DE",), ("ES", "DE"), ("PT",), ("PL",), ("FR", "SE"))
+CLASSES = len(_COUNTRIES)
+
+
+def label_map() -> LabelMap:
+    """Six species of two genera; four of them grow in EU_SW, two in Spain."""
+    return LabelMap(
+        tuple(
+            Taxon(
+                class_id=i,
+                latin_name=f"{genus} species{i}",
+                common_name=f"planta {i}",
+                common_name_en=f"plant {i}",
+                genus=genus,
+                family="",
+                countries=countries,
+                regions=regions.regions_of(countries),
+            )
+            for i, countries in enumerate(_COUNTRIES)
+            for genus in ("Acer" if i < 3 else "Rosa",)
+        )
     )
 
 
-def evaluate(
-    config: Any,
-    name: str,
-    label_map: LabelMap,
-    skill: Skill,
-    *,
-    region: str = "",
-    trained_on: str = "",
-    weights: str = "best checkpoint, step 40",
-) -> None:
-    """Writes the evaluation of a run on the test split of `region`."""
-    test = scored(config, "test", label_map, skill, region)
-    subject = summary.Subject(
+def score(
+    image_id: np.ndarray, label: np.ndarray, classes: int, skill: Skill
+) -> decision.Scored:
+    """Logits for photos; every class has a neighbour that it is mistaken for."""
+    rng = np.random.default_rng(len(label))
+    logits = rng.normal(size=(len(label), classes))
+    row = np.arange(len(label))
+    logits[row, label] += skill.margin
+    logits[row, (label // 2 * 2 + 1) % classes] += 1.0
+    logits *= skill.overconfidence
+    return decision.Scored(image_id, label, logits.astype(np.float32))
+
+
+def photos_of(config: Any, split: str, region: str) -> tuple[np.ndarray, np.ndarray]:
+    """(image_id uint64 [n], label int32 [n]) of a split on disk."""
+    path = paths.split_file(config, split, region)
+    photos = list(records.read_photos(path, made_by="split"))
+    ids = np.array([int(p.image_id, 16) for p in photos], np.uint64)
+    return ids, np.array([p.class_id for p in photos], np.int32)
+
+
+def drawn(n: int, classes: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(image_id, label) of photos that exist nowhere."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(classes, size=n).astype(np.int32)
+    return np.arange(1, n + 1, dtype=np.uint64), label
+
+
+def subject(name: str, label_map: LabelMap, *, region: str = "") -> summary.Subject:
+    return summary.Subject(
         run=name,
         model={"name": "mobilenet_v2_0.35", "image_size": 64},
-        weights=weights,
+        weights="random" if name == "baseline" else "best checkpoint, step 40",
         split="test",
         region=region,
         label_map=label_map,
-        trained_on=trained_on,
-        train_images=outputs.train_images(config, region, len(label_map)),
-        provenance=provenance(),
-    )
-    out_dir = paths.evaluation_dir(paths.run_dir(config, name), "test", region)
-    options = dataclasses.replace(summary.options_of(config), bootstrap=200)
-    outputs.write(
-        out_dir, subject, test.image_id, test.label, test.logits, options=options
+        trained_on=region,
+        train_images=np.geomspace(1, 200, len(label_map)).astype(int),
+        provenance=PROVENANCE,
     )
 
 
-def train(
-    config: Any, name: str, label_map: LabelMap, *, epochs: int = 8, region: str = ""
-) -> None:
-    """Writes best.json and history.jsonl of a run."""
-    workdir = paths.run_dir(config, name)
-    seed = sum(name.encode())
-    speed = np.random.default_rng(seed).uniform(2, 5)
-    rows = []
-    for epoch in range(1, epochs + 1):
-        learnt = 1 - np.exp(-epoch / speed)
-        rows.append(
-            {
-                "epoch": epoch,
-                "step": 5 * epoch,
-                "train_loss": 3.4 - 2.9 * learnt,
-                "train_top1_accuracy": 0.95 * learnt,
-                "val_loss": 3.5 - 2.4 * learnt,
-                "val_top1_accuracy": 0.8 * learnt,
-                "val_top5_accuracy": 0.95 * learnt,
-                "learning_rate": 1e-3,
-            }
-        )
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    files.write_text(workdir / "history.jsonl", lines)
-    last = rows[-1]
-    files.write_json(
-        paths.best(workdir),
+def history(epochs: int = 8) -> list[dict[str, Any]]:
+    learnt = 1 - np.exp(-np.arange(1, epochs + 1) / 3)
+    return [
         {
-            "name": name,
-            "step": last["step"],
-            "epoch": last["epoch"],
-            "model": {"name": "mobilenet_v2_0.35", "image_size": 64},
-            "input": config.input.to_dict(),
-            "region": region,
-            "metrics": {
-                field: last[f"val_{field}"]
-                for field in ("loss", "top1_accuracy", "top5_accuracy")
-            },
-            "label_map": label_map.fingerprint,
-            "provenance": provenance(),
-            "checkpoint": "checkpoints/40/model",
-            "sha256": "0" * 64,
-        },
-    )
+            "epoch": epoch,
+            "step": 5 * epoch,
+            "train_loss": 3.4 - 2.9 * share,
+            "train_top1_accuracy": 0.95 * share,
+            "val_loss": 3.5 - 2.4 * share,
+            "val_top1_accuracy": 0.8 * share,
+            "val_top5_accuracy": 0.95 * share,
+            "learning_rate": 1e-3,
+        }
+        for epoch, share in enumerate(learnt.tolist(), start=1)
+    ]
 
 
-def calibrate(config: Any, name: str, label_map: LabelMap, skill: Skill) -> None:
-    """Writes calibration.json of a run."""
+def best(name: str, label_map: LabelMap, *, region: str = "") -> dict[str, Any]:
+    last = history()[-1]
+    fields = ("loss", "top1_accuracy", "top5_accuracy")
+    return {
+        "name": name,
+        "step": last["step"],
+        "epoch": last["epoch"],
+        "model": {"name": "mobilenet_v2_0.35", "image_size": 64},
+        "region": region,
+        "metrics": {field: last[f"val_{field}"] for field in fields},
+        "label_map": label_map.fingerprint,
+        "provenance": PROVENANCE,
+        "checkpoint": "checkpoints/40/model",
+        "sha256": "0" * 64,
+    }
+
+
+def fit(
+    name: str, label_map: LabelMap, val: decision.Scored, test: decision.Scored
+) -> dict[str, Any]:
+    """calibration.json."""
     rule = decision.Rule(
         genus_of=answers.genera(label_map)[0],
         class_mask=None,
-        bins=config.calibrate.bins,
-        accuracy_target=config.calibrate.accuracy_target,
+        bins=15,
+        accuracy_target=0.95,
         grid=calibration.threshold_grid(0.4, 0.95, 0.01),
     )
-    result = decision.assess(
-        scored(config, "val", label_map, skill),
-        scored(config, "test", label_map, skill),
-        rule=rule,
-    )
     header = {"run": name, "region": "", "label_map": label_map.fingerprint}
-    path = paths.calibration(paths.run_dir(config, name))
-    files.write_json(path, {**header, "class_mask": None, **result})
+    return {**header, "class_mask": None, **decision.assess(val, test, rule=rule)}
 
 
-def provenance() -> list[dict[str, Any]]:
-    return [
-        {
-            "name": "dataset_train.jsonl",
-            "kind": "data",
-            "licences": ["CC-BY-4.0", "CC0-1.0"],
+def audit(label_map: LabelMap) -> dict[str, Any]:
+    pairs = {"exact": 3, "near": 41}
+    pairs |= {"exact_of_different_classes": 1, "near_of_different_classes": 2}
+    return {
+        "label_map": label_map.fingerprint,
+        "photos": 1000,
+        "broken_url_rate": 0.012,
+        "duplicates": pairs,
+    }
+
+
+def split(label_map: LabelMap) -> dict[str, Any]:
+    return {
+        "label_map": label_map.fingerprint,
+        "splits": {
+            name: {"images": images, "classes": len(label_map), "licences": {}}
+            for name, images in (("train", 800), ("val", 100), ("test", 100))
         },
-        {
-            "name": "mobilenet_v2_0.35.safetensors",
-            "kind": "weights",
-            "licences": ["Apache-2.0"],
+        "leakage": {"group": 0, "sha256": 0, "near_duplicate": 0},
+        "val_classes_in_train": 1.0,
+    }
+
+
+def validation(label_map: LabelMap) -> dict[str, Any]:
+    close = {"correlation": 0.99999, "top1_agreement": 1.0, "threshold_flips": 0}
+    close |= {"max_abs_difference": 2e-5, "misses": 0, "ties": 1}
+    close |= {"top1_agreement_interval": [0.963, 1.0]}
+    timed = {"bytes": 1_900_000, "load_ms": 120.0, "median_ms": 9.1}
+    return {
+        "label_map": label_map.fingerprint,
+        "passed": True,
+        "images": 100,
+        "backend": "wasm",
+        "shipped": "uint8",
+        "variants": {
+            "saved_model": close,
+            "float32": {**close, **timed},
+            "float16": {**close, **timed, "bytes": 970_000},
+            "uint8": {**close, **timed, "bytes": 520_000, "correlation": 0.9991},
         },
+    }
+
+
+def findings(label_map: LabelMap) -> Findings:
+    """A project in which everything has run, in memory."""
+    plan = {
+        "baseline": (Skill(1.0), ""),
+        "teacher_global": (Skill(2.6, 2.0), ""),
+        "teacher_eu_sw": (Skill(4.2, 2.0), "EU_SW"),
+        "student_distill": (Skill(2.2, 2.0), ""),
+        "student_finetune": (Skill(2.7, 2.0), ""),
+    }
+    runs = [_run(name, label_map, *how) for name, how in plan.items()]
+    return Findings(
+        label_map=label_map,
+        export={"config": {"source": {"uri": "mongodb://localhost:27017/"}}},
+        audit=audit(label_map),
+        splits={"": split(label_map), "EU_SW": split(label_map)},
+        train_images=np.geomspace(1, 200, len(label_map)).astype(int),
+        runs=runs,
+        student="student_finetune",
+        soft_label_error=0.0004,
+        bundle={"weights": "uint8", "bytes": 600_000},
+        validation=validation(label_map),
+        missing=[],
+        inputs=[],
+    )
+
+
+def nothing() -> Findings:
+    """A project in which nothing has run."""
+    run = Run("student_finetune", Path("nowhere"), None, [], {}, None, None)
+    return Findings(
+        None, None, None, {}, None, [run], run.name, None, None, None, [], []
+    )
+
+
+def write_evaluation(
+    config: Any, name: str, label_map: LabelMap, skill: Skill, *, region: str = ""
+) -> None:
+    """Writes the evaluation of a run on the test split of `region`."""
+    test = score(*photos_of(config, "test", region), len(label_map), skill)
+    out_dir = paths.evaluation_dir(paths.run_dir(config, name), "test", region)
+    about = subject(name, label_map, region=region)
+    arrays = (test.image_id, test.label, test.logits)
+    outputs.write(out_dir, about, *arrays, options=OPTIONS)
+
+
+def write_training(
+    config: Any, name: str, label_map: LabelMap, *, region: str = ""
+) -> None:
+    """Writes best.json and history.jsonl of a run."""
+    workdir = paths.run_dir(config, name)
+    lines = "".join(json.dumps(row) + "\n" for row in history())
+    files.write_text(workdir / "history.jsonl", lines)
+    files.write_json(paths.best(workdir), best(name, label_map, region=region))
+
+
+def write_calibration(
+    config: Any, name: str, label_map: LabelMap, skill: Skill
+) -> None:
+    """Writes calibration.json of a run."""
+    scored = [
+        score(*photos_of(config, part, ""), len(label_map), skill)
+        for part in ("val", "test")
     ]
+    path = paths.calibration(paths.run_dir(config, name))
+    files.write_json(path, fit(name, label_map, *scored))
+
+
+def _run(name: str, label_map: LabelMap, skill: Skill, region: str) -> Run:
+    inside = np.flatnonzero(label_map.in_regions((region,) if region else ()))
+    test, val = (
+        score(ids, inside[label % len(inside)].astype(np.int32), len(label_map), skill)
+        for ids, label in (
+            drawn(300, len(label_map), seed=1),
+            drawn(300, len(label_map), seed=2),
+        )
+    )
+    about = subject(name, label_map, region=region)
+    arrays = (test.image_id, test.label, test.logits)
+    metrics, _ = summary.summarise(about, *arrays, options=OPTIONS)
+    trained = name != "baseline"
+    return Run(
+        name=name,
+        workdir=Path("workdirs") / name,
+        best=best(name, label_map, region=region) if trained else None,
+        history=history() if trained else [],
+        evaluations={("test", region.lower()): metrics},
+        calibration=(
+            fit(name, label_map, val, test) if name == "student_finetune" else None
+        ),
+        manifest=None,
+    )

@@ -121,7 +121,7 @@ def test_every_truncation_of_a_jsonl_file_is_noticed(tmp_path):
 
 def test_every_flipped_bit_of_a_jsonl_file_is_noticed(tmp_path):
     path = tmp_path / "a.jsonl"
-    files.write_jsonl(path, ROWS)
+    files.write_jsonl(path, [{"ñ": 1}])
     whole = path.read_bytes()
     for bit in range(8 * len(whole)):
         flipped = bytearray(whole)

@@ -106,6 +106,10 @@ def test_taint_names_its_ancestor():
     assert not ok
     assert reasons == ["teacher 'web_vit': CC-BY-NC-4.0 is not for production"]
 
+    ours = {"name": "teacher_global", "kind": "teacher", "licences": []}
+    assert licences.verdict([ours, data, weights]) == (True, [])
+    assert not licences.verdict([ours, data, tainted])[0]
+
     # A licence for images does not do for weights, nor the other way round.
     assert not licences.verdict([{**weights, "licences": ["CC-BY-4.0"]}])[0]
     assert not licences.verdict([{**data, "licences": ["MIT"]}])[0]
@@ -115,6 +119,7 @@ def test_taint_names_its_ancestor():
     "provenance",
     [
         [],
+        [{"name": "ours", "kind": "teacher", "licences": []}],
         [{"name": "found", "kind": "weights", "licences": []}],
         [{"name": "found", "kind": "data", "licences": [None]}],
     ],

@@ -2,6 +2,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -55,6 +56,8 @@ def test_a_log_gets_lines_with_rate_and_time_left(tmp_path, total, said):
 
 def test_a_terminal_gets_a_bar():
     ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    termios.tcsetwinsize(theirs, (24, 80))
     run("range(8)", 8, stderr=theirs)
     shown = os.read(ours, 100_000).decode()
     os.close(theirs)

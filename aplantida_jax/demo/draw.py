@@ -171,7 +171,8 @@ def _expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape[:2]
     # Brightness, colour temperature, a gradient, a vignette: all vary slowly, so they
     # are made small and enlarged.
-    y, x = np.mgrid[-1:1:16j, -1:1:16j].astype(np.float32)
+    line = np.linspace(-1, 1, 16, dtype=np.float32)
+    y, x = np.meshgrid(line, line, indexing="ij")
     direction = rng.uniform(0, 2 * np.pi)
     slope = np.cos(direction) * x + np.sin(direction) * y
     light = rng.uniform(0.78, 1.2) * (1 + rng.uniform(0, 0.28) * slope)

@@ -27,15 +27,11 @@ def mix(
     Returns:
         The mixed images and targets.
     """
-    if augment.mixup_probability == 0:
+    kinds = (augment.mixup_alpha > 0) + (augment.cutmix_alpha > 0)
+    if augment.mixup_probability == 0 or kinds == 0:
         return images, targets
     rng_kind, rng_mix = jax.random.split(rng)
-    mixup_share = {
-        (True, True): 0.5,
-        (True, False): 1.0,
-        (False, True): 0.0,
-        (False, False): 0.0,
-    }[augment.mixup_alpha > 0, augment.cutmix_alpha > 0]
+    mixup_share = (augment.mixup_alpha > 0) / kinds
     draw = jax.random.uniform(rng_kind)
     kind = jnp.where(
         draw >= augment.mixup_probability,

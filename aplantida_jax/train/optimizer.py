@@ -29,7 +29,8 @@ def learning_rate(update: int, *, config: Any, updates_per_epoch: float) -> floa
     total = config.epochs * updates_per_epoch
     warmup = min(config.warmup_epochs * updates_per_epoch, total)
     if update < warmup:
-        return float(config.learning_rate * (update + 1) / warmup)
+        # Never above 1: the last update of a fractional warm-up ends beyond it.
+        return float(config.learning_rate * min(1.0, (update + 1) / warmup))
     done = (update - warmup) / max(total - warmup, 1)
     return float(config.learning_rate * 0.5 * (1 + np.cos(np.pi * min(done, 1.0))))
 

@@ -138,8 +138,22 @@ def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
     }
     if config.model.pretrained:
         # Padding, epsilon and activation follow where the weights come from.
-        fields.update(pretrained.describe(config.model.pretrained).needs)
+        origin = pretrained.describe(config.model.pretrained)
+        _check_normalisation(config, origin)
+        fields.update(origin.settings)
     return fields
+
+
+def _check_normalisation(config: Any, origin: pretrained.Origin) -> None:
+    """Refuses to feed weights with images normalised for others."""
+    for name, wanted in (("mean", origin.mean), ("std", origin.std)):
+        found = config.input[name]
+        if not np.allclose(found, wanted, atol=1e-3):
+            raise UserError(
+                f"{config.model.pretrained} was trained with images of {name} "
+                f"{wanted}: give --config.input.{name}='{wanted}' (it is {found})",
+                exit_code=2,
+            )
 
 
 def initial_model(

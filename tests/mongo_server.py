@@ -1,0 +1,148 @@
+"""A MongoDB server for tests: just enough of the wire protocol to be read from.
+
+Speaks OP_QUERY (the first greeting) and OP_MSG (hello, find with sort and projection of
+nothing, getMore), over loopback, and hangs up when told to.
+"""
+
+import socket
+import socketserver
+import struct
+import threading
+from typing import Any
+
+import bson
+
+_OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013
+
+
+class MongoServer(socketserver.ThreadingTCPServer):
+    """Serves `documents`, BSON bytes by `_id`, in their order.
+
+    Attributes:
+        hang_up_after: the connection is cut when this many batches were sent; each time
+            it happens the first entry is dropped, and with none left it holds.
+        commands: names of the commands received.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, documents: list[tuple[Any, bytes]]):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.documents = documents
+        self.hang_up_after: list[int] = []
+        self.batches = 0
+        self.commands: list[str] = []
+        self.refusal: dict[str, Any] | None = None
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.server_address[1]}/"
+
+    def __enter__(self) -> "MongoServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    server: MongoServer
+
+    def setup(self) -> None:
+        self.cursor: list[bytes] = []
+
+    def handle(self) -> None:
+        while head := self._receive(16):
+            length, request, _, code = struct.unpack("<iiii", head)
+            body = self._receive(length - 16)
+            if code == _OP_QUERY:
+                start = body.index(b"\0", 4) + 1 + 8
+                self._answer(request, self._run(bson.decode(body[start:])), old=True)
+                continue
+            command = bson.decode(body[5:])
+            answer = self._run(command)
+            if answer is None:
+                return
+            self._answer(request, answer)
+
+    def _receive(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = self.request.recv(count - len(data))
+            if not part:
+                return b""
+            data += part
+        return data
+
+    def _answer(self, request: int, answer: Any, *, old: bool = False) -> None:
+        payload = answer if isinstance(answer, bytes) else bson.encode(answer)
+        if old:
+            payload = struct.pack("<iqii", 8, 0, 0, 1) + payload
+        else:
+            payload = struct.pack("<IB", 0, 0) + payload
+        code = _OP_REPLY if old else _OP_MSG
+        head = struct.pack("<iiii", 16 + len(payload), 1, request, code)
+        self.request.sendall(head + payload)
+
+    def _run(self, command: dict[str, Any]) -> Any:
+        name = next(iter(command))
+        self.server.commands.append(name)
+        if name.lower() in ("hello", "ismaster"):
+            return {
+                "ok": 1.0,
+                "isWritablePrimary": True,
+                "ismaster": True,
+                "helloOk": True,
+                "maxWireVersion": 21,
+                "minWireVersion": 0,
+                "maxBsonObjectSize": 1 << 24,
+                "maxMessageSizeBytes": 48_000_000,
+                "maxWriteBatchSize": 100_000,
+            }
+        if self.server.refusal:
+            return {"ok": 0.0, **self.server.refusal}
+        if name == "find":
+            return self._find(command)
+        if name == "getMore":
+            return self._batch("nextBatch", command["collection"], command["batchSize"])
+        return {"ok": 1.0}
+
+    def _find(self, command: dict[str, Any]) -> Any:
+        after = None
+        if command["filter"]:
+            field, literal = command["filter"]["$expr"]["$gt"]
+            assert field == "$_id"
+            after = literal["$literal"]
+        assert command["sort"] == {"_id": 1}
+        ids = [identifier for identifier, _ in self.server.documents]
+        start = ids.index(after) + 1 if after is not None else 0
+        self.cursor = [raw for _, raw in self.server.documents[start:]]
+        return self._batch("firstBatch", command["find"], command["batchSize"])
+
+    def _batch(self, name: str, collection: str, size: int) -> Any:
+        hang_up = self.server.hang_up_after
+        if hang_up and self.server.batches >= hang_up[0]:
+            hang_up.pop(0)
+            self.server.batches = 0
+            self.request.shutdown(socket.SHUT_RDWR)
+            return None
+        self.server.batches += 1
+        batch, self.cursor = self.cursor[:size], self.cursor[size:]
+        # An array is a document of its positions; encoded by hand, because a document
+        # of it may be one that cannot be encoded.
+        items = b"".join(
+            b"\x03" + str(i).encode() + b"\0" + raw for i, raw in enumerate(batch)
+        )
+        array = struct.pack("<i", len(items) + 5) + items + b"\0"
+        rest = bson.encode(
+            {"id": bson.Int64(bool(self.cursor)), "ns": f"d.{collection}"}
+        )
+        inner = rest[4:-1] + b"\x04" + name.encode() + b"\0" + array
+        cursor = struct.pack("<i", len(inner) + 5) + inner + b"\0"
+        outer = bson.encode({"ok": 1.0})[4:-1] + b"\x03cursor\0" + cursor
+        return struct.pack("<i", len(outer) + 5) + outer + b"\0"

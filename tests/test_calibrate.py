@@ -1,0 +1,166 @@
+"""Stage `calibrate`, and the choice of temperature and thresholds behind it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import finished_runs
+import numpy as np
+import pytest
+from conftest import CLASSES, PER_CLASS, Dataset
+from finished_runs import Skill
+
+from aplantida_jax import files, paths
+from aplantida_jax.errors import UserError
+from aplantida_jax.evaluate import calibrate, decision
+
+
+@pytest.fixture
+def ready(trained: Dataset, tmp_path: Path):
+    config = trained.teacher()
+    workdir = tmp_path / "run"
+    shutil.copytree(paths.run_dir(config, config.name), workdir)
+    return config, workdir
+
+
+def _scored(n: int, skill: Skill, *, seed: int):
+    ids, label = finished_runs.drawn(n, CLASSES, seed=seed)
+    return finished_runs.score(ids, label, CLASSES, skill)
+
+
+@pytest.fixture
+def fit():
+    """An overconfident model on enough photos."""
+    skill = Skill(3.0, 12.0)
+    val, test = _scored(2000, skill, seed=1), _scored(2001, skill, seed=2)
+    return finished_runs.fit("run", finished_runs.label_map(), val, test)
+
+
+def test_the_stage_writes_everything(ready):
+    config, workdir = ready
+    calibrate.run(config, workdir)
+    found = json.loads(paths.calibration(workdir).read_text())
+    assert found["label_map"] == found["label_map"]
+    assert found["images"] == CLASSES * PER_CLASS["test"]
+    assert found["val"]["images"] == CLASSES * PER_CLASS["val"]
+    assert found["temperature"] > 0
+    assert any("only 24 images" in note for note in found["notes"])
+    for name in ("reliability.png", "risk_coverage.png"):
+        picture = workdir / "calibrate" / name
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    before = paths.calibration(workdir).stat().st_mtime_ns
+    calibrate.run(config, workdir)
+    assert paths.calibration(workdir).stat().st_mtime_ns == before
+
+
+def test_dry_run_writes_nothing(ready):
+    config, workdir = ready
+    config.dry_run = True
+    calibrate.run(config, workdir)
+    assert not (workdir / "calibrate").exists()
+
+
+def test_a_regional_model_is_calibrated_on_its_region_only(ready):
+    config, workdir = ready
+    info = json.loads(paths.best(workdir).read_text())
+    files.write_json(paths.best(workdir), {**info, "region": "EU_SW"})
+    (workdir / "manifest.json").unlink()
+    with pytest.raises(UserError, match="--config.region=EU_SW"):
+        calibrate.run(config, workdir)
+    config.region = "EU_SW"
+    calibrate.run(config, workdir)
+    found = json.loads(paths.calibration(workdir).read_text())
+    assert found["class_mask"]["classes"] == 4
+
+
+def test_calibrating_mends_overconfidence(fit):
+    assert fit["temperature"] > 2
+    assert fit["temperature_found"]
+    for error in ("ece", "adaptive_ece", "classwise_ece", "loss"):
+        assert fit[f"{error}_after"] < fit[f"{error}_before"]
+    assert fit["ece_after"] < 0.03
+    assert fit["notes"] == []
+
+
+def test_the_thresholds_reach_the_target_on_val(fit):
+    assert 0.4 <= fit["threshold"] <= 0.95
+    assert fit["val"]["accuracy"] >= 0.95
+    assert fit["accuracy"] == pytest.approx(0.95, abs=0.03)
+    row = next(r for r in fit["threshold_table"] if r["threshold"] == fit["threshold"])
+    assert row["coverage"] == fit["coverage"]
+    assert row["accuracy"] == fit["accuracy"]
+    low, high = fit["accuracy_interval"]
+    assert low < fit["accuracy"] < high
+
+
+def test_species_genus_and_nothing_add_up(fit):
+    total = fit["coverage"] + fit["genus_coverage"] + fit["not_conclusive_rate"]
+    assert total == pytest.approx(1)
+    assert fit["genus_threshold"] is None or fit["genus_coverage"] > 0
+
+
+def test_test_has_no_say_in_the_choice():
+    skill = Skill(3.0, 12.0)
+    val = _scored(2000, skill, seed=1)
+    chosen = [
+        finished_runs.fit(
+            "run", finished_runs.label_map(), val, _scored(n, skill, seed=9)
+        )
+        for n in (300, 700)
+    ]
+    for field in ("temperature", "threshold", "genus_threshold", "best_available"):
+        assert chosen[0][field] == chosen[1][field]
+    assert chosen[0]["coverage"] != chosen[1]["coverage"]
+
+
+def test_a_hopeless_model_never_answers_and_says_how_near_it_came():
+    val, test = _scored(500, Skill(0.6, 3.0), seed=1), _scored(400, Skill(0.6), seed=2)
+    found = finished_runs.fit("run", finished_runs.label_map(), val, test)
+    assert found["threshold"] is None
+    assert found["coverage"] == 0
+    assert found["accuracy"] is None
+    assert found["accuracy_interval"] is None
+    assert found["best_available"]["accuracy"] < 0.95
+    assert "the best is" in found["notes"][0]
+
+
+def test_a_few_lucky_answers_do_not_make_a_threshold():
+    # Nineteen certain and right, the others flat: 95 % could be had at any threshold.
+    def scored(n):
+        label = np.zeros(n, np.int32)
+        logits = np.zeros((n, CLASSES), np.float32)
+        logits[:19, 0] = 20.0
+        logits[19:, 1] = 1.0
+        return decision.Scored(np.arange(n, dtype=np.uint64), label, logits)
+
+    found = finished_runs.fit(
+        "run", finished_runs.label_map(), scored(300), scored(200)
+    )
+    assert found["threshold"] is None
+
+
+def test_genus_is_answered_where_species_are_alike():
+    # The two species of a pair can't be told apart, their genus can: the classes are
+    # 0 1 2 of one genus and 3 4 5 of the other.
+    rng = np.random.default_rng(0)
+
+    def scored(n):
+        label = rng.integers(CLASSES, size=n).astype(np.int32)
+        logits = rng.normal(size=(n, CLASSES)) * 0.3
+        same_genus = label[:, None] // 3 == np.arange(CLASSES) // 3
+        logits = (logits + 6.0 * same_genus).astype(np.float32)
+        ids = np.arange(n, dtype=np.uint64)
+        return decision.Scored(ids, label, logits)
+
+    found = finished_runs.fit(
+        "run", finished_runs.label_map(), scored(600), scored(500)
+    )
+    assert found["threshold"] is None
+    assert found["genus_threshold"] == 0.4
+    assert found["genus_coverage"] == 1.0
+    assert found["genus_accuracy"] == 1.0
+    assert found["not_conclusive_rate"] == 0.0
+
+
+def test_it_is_json(fit):
+    json.dumps(fit, allow_nan=False)

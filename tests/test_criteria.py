@@ -1,0 +1,99 @@
+import dataclasses
+
+import finished_runs
+import pytest
+
+from aplantida_jax.reporting import criteria
+
+
+@pytest.fixture(scope="module")
+def found():
+    return finished_runs.findings(finished_runs.label_map())
+
+
+@pytest.fixture(scope="module")
+def rows(found):
+    return {row.name: row for row in criteria.table(found)}
+
+
+def test_every_criterion_of_the_plan_is_a_row(rows):
+    targets = {name: (r.relation, r.target) for name, r in rows.items() if r.target}
+    assert targets == {
+        "broken URLs": ("<", 0.05),
+        "val classes that train has": (">=", 1.0),
+        "teacher global top-1": (">=", 0.70),
+        "teacher global top-5": (">=", 0.85),
+        "teacher EU_SW top-1 on EU_SW": (">=", 0.80),
+        "teacher EU_SW over the global one there": (">=", 0.10),
+        "soft labels: largest |sum - 1|": ("<=", 0.005),
+        "student top-1 on val": (">=", 0.70),
+        "student top-1": (">=", 0.75),
+        "student top-5": (">=", 0.90),
+        "student top-1 in ES": (">=", 0.88),
+        "ECE on test, calibrated": ("<", 0.08),
+        "precision of species answers": (">=", 0.95),
+        "coverage of species answers": (">=", 0.80),
+        "not conclusive": ("<", 0.05),
+        "model, the plan's limit": ("<=", 150),
+        "student model": ("<=", 20),
+        "correlation of JAX and browser, uint8": (">", 0.995),
+        "top-1 agreement with JAX, float32": (">=", 0.999),
+        "top-1 agreement with JAX, float16": (">=", 0.999),
+        "top-1 agreement with JAX, uint8": (">=", 0.99),
+        "one photo in the browser, CPU": ("<", 5000),
+    }
+    assert rows["leakage between splits"].target == 0
+    assert rows["chance top-1"].measured == pytest.approx(1 / 6)
+    assert rows["baseline top-1"].met is None
+
+
+def test_measured_values_come_from_where_they_should(found, rows):
+    student = found.run("student_finetune")
+    assert rows["student top-1"].measured == student.test["top1_accuracy"]
+    interval = student.test["intervals"]["top1_accuracy"]
+    assert rows["student top-1"].interval == interval
+    assert (
+        rows["student top-1 on val"].measured
+        == student.best["metrics"]["top1_accuracy"]
+    )
+    assert rows["ECE on test, calibrated"].measured == student.calibration["ece_after"]
+    here = student.test["country"]["here"]["without_prior"]["top1_accuracy"]
+    assert rows["student top-1 in ES"].measured == here
+    assert rows["student model"].measured == 0.6
+    assert rows["one photo in the browser, CPU"].measured == 9.1
+
+
+def test_the_regional_gain_is_against_the_global_teacher_there(found, rows):
+    own = found.run("teacher_eu_sw").evaluations["test", "eu_sw"]["top1_accuracy"]
+    other = found.run("teacher_global").test["per_region"]["EU_SW"]["top1_accuracy"]
+    row = rows["teacher EU_SW over the global one there"]
+    assert row.measured == pytest.approx(own - other)
+    assert "class mask" in row.note
+
+
+def test_webgl_is_held_against_the_gpu_target(found):
+    changed = {**found.validation, "backend": "webgl"}
+    rows = criteria.table(dataclasses.replace(found, validation=changed))
+    row = next(r for r in rows if r.name == "one photo in the browser, GPU")
+    assert row.target == 2000
+
+
+def test_a_threshold_that_does_not_exist_is_told(found):
+    student = found.run("student_finetune")
+    fit = {**student.calibration, "threshold": None, "accuracy": None}
+    runs = [dataclasses.replace(student, calibration=fit)]
+    rows = criteria.table(dataclasses.replace(found, runs=runs))
+    row = next(r for r in rows if r.name == "precision of species answers")
+    assert row.verdict == "not measured"
+    assert "no species is answered" in row.note
+
+
+def test_nothing_has_run_and_nothing_fails():
+    rows = criteria.table(finished_runs.nothing())
+    assert {row.verdict for row in rows} == {"not measured"}
+
+
+def test_runs_that_are_not_of_this_report_have_no_rows(found):
+    only = [run for run in found.runs if run.name == "student_finetune"]
+    names = {r.name for r in criteria.table(dataclasses.replace(found, runs=only))}
+    assert not any("teacher" in name or "soft labels" in name for name in names)

@@ -1,0 +1,167 @@
+"""What is there is read, what is not is listed with the command that makes it."""
+
+import dataclasses
+
+import finished_runs
+import numpy as np
+import pytest
+from finished_runs import Skill
+
+from aplantida_jax import files, paths
+from aplantida_jax.data import labels, records
+from aplantida_jax.distill import store
+from aplantida_jax.errors import UserError
+from aplantida_jax.reporting import gather
+from configs import report
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Label map and splits on disk; no cache, no runs."""
+    config = report.get_config("demo")
+    config.data_dir = str(tmp_path / "data")
+    config.runs_dir = str(tmp_path / "workdirs")
+    config.dist_dir = str(tmp_path / "dist")
+    label_map = finished_runs.label_map()
+    labels.write(paths.classes(config), label_map)
+    for split, count in (("train", 5), ("val", 2), ("test", 3)):
+        photos = [
+            _photo(taxon, f"{split}-{number}")
+            for taxon in label_map.taxa
+            for number in range(count)
+        ]
+        photos.sort(key=lambda photo: photo.image_id)
+        records.write_photos(paths.split_file(config, split), photos)
+    files.write_json(paths.split_stats(config), finished_runs.split(label_map))
+    return config
+
+
+def _photo(taxon, name):
+    url = f"images/{taxon.class_id}-{name}.jpg"
+    return records.Photo(
+        image_id=records.image_id_of(url),
+        plant_id=str(taxon.class_id),
+        latin_name=taxon.latin_name,
+        class_id=taxon.class_id,
+        url=url,
+        source="test",
+        licence="CC-BY-4.0",
+        licence_raw="cc-by",
+        attribution="author",
+        countries=taxon.countries,
+        regions=taxon.regions,
+    )
+
+
+def test_nothing_there_is_listed_and_no_error(config):
+    found = gather.gather(config)
+    assert found.label_map == finished_runs.label_map()
+    np.testing.assert_array_equal(found.train_images, [5] * 6)
+    stages = {part.stage for part in found.missing}
+    assert stages == {
+        "export_dataset",
+        "audit",
+        "split",  # of the regions
+        "baseline",
+        "train",
+        "evaluate",
+        "calibrate",
+        "combine",
+        "export_model",
+        "validate_export",
+    }
+    part = next(part for part in found.missing if part.stage == "calibrate")
+    expected = "--config=configs/student_finetune.py:demo --config.stage=calibrate"
+    assert part.command == expected
+    assert all(part.reason == "not made yet" for part in found.missing)
+
+
+def test_an_empty_directory_is_no_error(tmp_path):
+    config = report.get_config("")
+    config.data_dir, config.runs_dir = str(tmp_path / "d"), str(tmp_path / "w")
+    config.dist_dir = str(tmp_path / "dist")
+    found = gather.gather(config)
+    assert found.label_map is None
+    assert found.inputs == []
+
+
+def test_a_finished_run_is_read(config):
+    label_map, skill = finished_runs.label_map(), Skill(3.0, 2.0)
+    finished_runs.write_training(config, "student_finetune", label_map)
+    finished_runs.write_evaluation(config, "student_finetune", label_map, skill)
+    finished_runs.write_calibration(config, "student_finetune", label_map, skill)
+    found = gather.gather(config)
+    run = found.run("student_finetune")
+    assert len(run.history) == 8
+    assert run.test["images"] == 18
+    assert run.calibration["temperature"] > 0
+    assert run.manifest is None
+    assert paths.best(run.workdir) in [item.path for item in found.inputs]
+    assert not any("student_finetune" in part.what for part in found.missing)
+
+
+def test_a_regional_teacher_is_told_by_its_own_region(config):
+    label_map = finished_runs.label_map()
+    finished_runs.write_training(config, "teacher_eu_sw", label_map, region="EU_SW")
+    own = [t for t in label_map.taxa if "EU_SW" in t.regions]
+    for split in ("train", "test"):
+        photos = [_photo(taxon, f"{split}-0") for taxon in own]
+        photos.sort(key=lambda photo: photo.image_id)
+        records.write_photos(paths.split_file(config, split, "EU_SW"), photos)
+    finished_runs.write_evaluation(
+        config, "teacher_eu_sw", label_map, Skill(3.0), region="EU_SW"
+    )
+    run = gather.gather(config).run("teacher_eu_sw")
+    assert list(run.evaluations) == [("test", "eu_sw")]
+    assert run.test["region"] == "EU_SW"
+
+
+def test_what_was_made_for_another_label_map_is_not_shown(config):
+    label_map = finished_runs.label_map()
+    other = labels.LabelMap(label_map.taxa[:-1])
+    finished_runs.write_training(config, "student_finetune", other)
+    found = gather.gather(config)
+    assert found.run("student_finetune").best is None
+    part = next(p for p in found.missing if p.what == "training of student_finetune")
+    assert part.reason == "made for another label map"
+
+
+def test_a_damaged_file_names_its_stage(config):
+    files.write_text(paths.run_dir(config, "teacher_global") / "best.json", "{")
+    with pytest.raises(UserError, match="run stage 'train' again"):
+        gather.gather(config)
+
+
+def test_soft_labels_are_summed(config):
+    label_map = finished_runs.label_map()
+    directory = paths.soft_labels(config, "combined", "train")
+    writer = store.Writer(
+        directory, k=3, label_map=label_map, made_by="combine", key="k", provenance=[]
+    )
+    rng = np.random.default_rng(0)
+    probability = rng.dirichlet(np.ones(6), size=40)
+    rows = store.pack(np.arange(40, dtype=np.uint64), probability, 3)
+    writer.append(rows)
+    assert gather.gather(config).soft_label_error < 0.002
+    broken = rows.copy()
+    broken["teacher_tail"] += np.float16(0.5)
+    writer.append(broken)
+    assert gather.gather(config).soft_label_error == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_bundle_has_a_size(config):
+    label_map = finished_runs.label_map()
+    directory = paths.bundle_dir(config)
+    files.write_bytes(directory / "group1-shard1of1.bin", b"0" * 1000)
+    metadata = {"label_map": label_map.fingerprint, "weights": "uint8"}
+    files.write_json(directory / "metadata.json", metadata)
+    found = gather.gather(config).bundle
+    assert found["weights"] == "uint8"
+    assert found["bytes"] > 1000
+
+
+def test_findings_know_their_runs():
+    found = finished_runs.findings(finished_runs.label_map())
+    assert found.run("nobody") is None
+    student = found.run("student_finetune")
+    assert dataclasses.replace(student, evaluations={}).test is None

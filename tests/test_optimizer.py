@@ -1,0 +1,268 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from aplantida_jax import models
+from aplantida_jax.errors import UserError
+from aplantida_jax.train import optimizer
+from configs import common
+
+PARAMS = {
+    "patch_embedding": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)},
+    "blocks_0": {"mlp": {"kernel": jnp.full((3, 3), 2.0), "bias": jnp.ones(3)}},
+    "blocks_1": {"mlp": {"kernel": jnp.full((3, 3), -1.0), "bias": jnp.ones(3)}},
+    "norm": {"scale": jnp.ones(3)},
+    "head": {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)},
+}
+
+
+@pytest.fixture
+def config():
+    config = common.base("x", "train").train
+    config.accumulate = 1
+    return config
+
+
+def gradients(seed, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda p: jnp.asarray(rng.normal(0, scale, p.shape), jnp.float32), PARAMS
+    )
+
+
+def run(tx, grads, rate=1e-3, update=None):
+    """Parameters after one step a gradient, as `train/step.py` applies them."""
+    params, state = PARAMS, tx.init(PARAMS)
+    for grad in grads:
+        updates, state = (update or tx.update)(grad, state, params)
+        params = optax.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates))
+    return params
+
+
+def flat(tree):
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+def assert_close(one, other, atol=1e-7):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-5), one, other
+    )
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        (0, 0.1),  # a tenth of the way: ten updates of warm-up
+        (4, 0.5),
+        (9, 1.0),
+        (10, 1.0),  # the cosine begins at its top
+        (20, 0.8535534),
+        (30, 0.5),
+        (40, 0.1464466),
+        (49, 0.0015413),
+        (50, 0.0),
+        (60, 0.0),
+    ],
+)
+def test_golden_values_of_the_schedule(config, update, expected):
+    config.update({"learning_rate": 1.0, "epochs": 10, "warmup_epochs": 2.0})
+    rate = optimizer.learning_rate(update, config=config, updates_per_epoch=5)
+    assert rate == pytest.approx(expected, abs=1e-7)
+
+
+def test_after_the_warm_up_the_schedule_is_the_cosine_of_optax(config):
+    config.update({"learning_rate": 3e-4, "epochs": 7, "warmup_epochs": 1.0})
+    cosine = optax.cosine_decay_schedule(3e-4, decay_steps=6 * 11)
+    for update in range(11, 77):
+        rate = optimizer.learning_rate(update, config=config, updates_per_epoch=11)
+        assert rate == pytest.approx(float(cosine(update - 11)), rel=1e-4, abs=1e-11)
+
+
+@pytest.mark.parametrize("per_epoch", [0.4, 1.0, 12.75])
+def test_the_schedule_never_jumps_up_nor_leaves_its_range(config, per_epoch):
+    config.update({"learning_rate": 1.0, "epochs": 8, "warmup_epochs": 3.0})
+    rates = [
+        optimizer.learning_rate(u, config=config, updates_per_epoch=per_epoch)
+        for u in range(round(8 * per_epoch) + 3)
+    ]
+    assert min(rates) >= 0
+    assert max(rates) <= 1
+    peak = int(np.argmax(rates))
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak:]) <= 0).all()
+
+
+def test_without_warm_up_the_schedule_starts_at_its_top(config):
+    config.update({"learning_rate": 0.5, "warmup_epochs": 0.0})
+    assert optimizer.learning_rate(0, config=config, updates_per_epoch=9) == 0.5
+
+
+def test_a_warm_up_longer_than_the_run_is_the_run(config):
+    config.update({"learning_rate": 1.0, "epochs": 2, "warmup_epochs": 9.0})
+    rates = [
+        optimizer.learning_rate(u, config=config, updates_per_epoch=5)
+        for u in range(10)
+    ]
+    np.testing.assert_allclose(rates, np.arange(1, 11) / 10)
+
+
+def test_a_step_is_that_of_optax_adamw(config):
+    config.update({"weight_decay": 0.1, "clip_norm": 1e9})
+    grads = [gradients(seed) for seed in range(3)]
+    theirs = optax.adamw(1e-3, weight_decay=0.1, mask=optimizer.is_kernel)
+    params, state = PARAMS, theirs.init(PARAMS)
+    for grad in grads:
+        updates, state = theirs.update(grad, state, params)
+        params = optax.apply_updates(params, updates)
+    assert_close(run(optimizer.make(config, PARAMS), grads), params)
+
+
+def test_adam_does_not_decay(config):
+    config.update({"weight_decay": 0.1, "clip_norm": 1e9, "optimizer": "adam"})
+    theirs = optax.adam(1e-3)
+    updates, _ = theirs.update(gradients(0), theirs.init(PARAMS), PARAMS)
+    expected = optax.apply_updates(PARAMS, updates)
+    assert_close(run(optimizer.make(config, PARAMS), [gradients(0)]), expected)
+
+
+def test_gradients_are_clipped_by_their_global_norm(config):
+    config.update({"clip_norm": 1.0, "weight_decay": 0.0})
+    large, direction = gradients(1, scale=50.0), gradients(1, scale=1.0)
+    norm = optax.tree.norm(direction)
+    unit = jax.tree.map(lambda g: g / norm, direction)
+    tx = optimizer.make(config, PARAMS)
+    # A second, small gradient shows what Adam remembers of the first.
+    small = gradients(2, scale=1e-3)
+    assert_close(run(tx, [large, small]), run(tx, [unit, small]), atol=1e-6)
+    unclipped = optax.tree.max(jax.tree.map(jnp.abs, large))
+    assert float(unclipped) > 10
+
+
+def test_accumulated_batches_make_the_step_of_one_big_batch(config):
+    parts = [gradients(seed) for seed in range(4)]
+    mean = jax.tree.map(lambda *g: sum(g) / 4, *parts)
+    config.update({"clip_norm": 0.5, "weight_decay": 0.1, "freeze": "^blocks_0"})
+    big = run(optimizer.make(config, PARAMS), [mean, mean])
+    config.accumulate = 4
+    tx = optimizer.make(config, PARAMS)
+    update = jax.jit(tx.update)
+    assert_close(run(tx, parts[:3], update=update), PARAMS, atol=0)  # not yet
+    assert_close(run(tx, [*parts, *parts], update=update), big, atol=1e-6)
+
+
+def abstract(name, size):
+    module = models.create(name, num_classes=10, image_size=size)
+    shapes = jax.eval_shape(
+        lambda: module.init(
+            jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False
+        )
+    )
+    return shapes["params"]
+
+
+@pytest.mark.parametrize("name", ["vit_mini_patch8_64", "mobilenet_v2_0.35"])
+def test_of_a_real_network_all_matrices_decay_and_nothing_else(name):
+    params = flat(abstract(name, 64))
+    decays = flat(optimizer.is_kernel(traverse_util.unflatten_dict(params, sep="/")))
+    for path, leaf in params.items():
+        is_matrix = leaf.ndim >= 2 and path.rpartition("/")[2] not in (
+            "bias",  # of the heads of attention: [3, heads, d]
+            "cls_token",
+            "pos_embedding",
+        )
+        assert decays[path] == is_matrix, path
+    assert sum(decays.values()) > 10
+
+
+@pytest.mark.parametrize(
+    ("pattern", "frozen"),
+    [
+        ("^blocks_0/", {"blocks_0/mlp/kernel", "blocks_0/mlp/bias"}),
+        ("^(norm|head)", {"norm/scale", "head/kernel", "head/bias"}),
+        ("^(?!head)", set(flat(PARAMS)) - {"head/kernel", "head/bias"}),
+    ],
+)
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_what_matches_freeze_does_not_move_and_the_rest_does(
+    config, pattern, frozen, layer_decay
+):
+    config.update({"freeze": pattern, "weight_decay": 0.1, "layer_decay": layer_decay})
+    after = run(optimizer.make(config, PARAMS), [gradients(0), gradients(1)])
+    before = flat(PARAMS)
+    for path, value in flat(after).items():
+        moved = bool((value != before[path]).any())
+        assert moved == (path not in frozen), path
+
+
+def test_frozen_parameters_change_nothing_for_the_others(config):
+    config.update({"clip_norm": 1e9, "weight_decay": 0.1})
+    free = flat(run(optimizer.make(config, PARAMS), [gradients(0)]))
+    config.freeze = "^blocks_"
+    fixed = flat(run(optimizer.make(config, PARAMS), [gradients(0)]))
+    for path in ("head/kernel", "head/bias", "norm/scale", "patch_embedding/kernel"):
+        np.testing.assert_allclose(fixed[path], free[path], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("blocks_(", "is not a regular expression"),
+        ("*", "is not a regular expression"),
+        (".", "freezes 9 of the 9 parameters"),
+        ("block_0", "freezes 0 of the 9 parameters"),
+    ],
+)
+def test_a_freeze_that_cannot_be_meant_is_refused(config, pattern, said):
+    config.freeze = pattern
+    with pytest.raises(UserError, match=said) as caught:
+        optimizer.make(config, PARAMS)
+    assert f"--config.train.freeze={pattern!r}" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_layer_scales_by_hand():
+    assert flat(optimizer.layer_scales(PARAMS, 0.5)) == {
+        "head/kernel": 1.0,
+        "head/bias": 1.0,
+        "norm/scale": 0.5,
+        "blocks_1/mlp/kernel": 0.5,
+        "blocks_1/mlp/bias": 0.5,
+        "blocks_0/mlp/kernel": 0.25,
+        "blocks_0/mlp/bias": 0.25,
+        "patch_embedding/kernel": 0.125,
+        "patch_embedding/bias": 0.125,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "depth"),
+    [("vit_mini_patch8_64", "patch_embedding", 4), ("mobilenet_v2_0.35", "stem", 17)],
+)
+def test_layer_scales_of_a_real_network_fall_towards_the_input(name, first, depth):
+    scales = flat(optimizer.layer_scales(abstract(name, 64), 0.9))
+    for path, scale in scales.items():
+        if path.startswith(first) or path in ("cls_token", "pos_embedding"):
+            assert scale == pytest.approx(0.9 ** (depth + 1)), path
+        if path.startswith(f"blocks_{depth - 1}/"):
+            assert scale == 0.9, path
+        if path.startswith("blocks_0/"):
+            assert scale == pytest.approx(0.9**depth), path
+    assert scales["head/kernel"] == 1.0
+    assert min(scales.values()) == pytest.approx(0.9 ** (depth + 1))
+
+
+def test_layer_decay_scales_the_whole_step(config):
+    config.update({"clip_norm": 1e9, "weight_decay": 0.1})
+    plain = flat(run(optimizer.make(config, PARAMS), [gradients(0)]))
+    config.layer_decay = 0.5
+    decayed = flat(run(optimizer.make(config, PARAMS), [gradients(0)]))
+    before = flat(PARAMS)
+    for path, scale in flat(optimizer.layer_scales(PARAMS, 0.5)).items():
+        np.testing.assert_allclose(
+            decayed[path] - before[path],
+            scale * (plain[path] - before[path]),
+            atol=1e-7,
+        )

@@ -1,0 +1,149 @@
+import math
+
+import pytest
+
+from aplantida_jax.data import schedule
+from aplantida_jax.data.schedule import Host, Pace
+
+PACE = Pace(
+    per_second=10.0,
+    concurrency=3,
+    pauses_s=(60.0, 120.0, 300.0, 600.0),
+    max_retry_after_s=3600.0,
+)
+
+
+def start(host: Host, now: float):
+    assert host.may_start(now) <= now
+    return host.start(now)
+
+
+def throttle(host: Host, now: float, retry_after: float | None = None) -> float:
+    """One throttled request; returns how long the pause is."""
+    ticket = start(host, now)
+    host.throttled(ticket, now, retry_after)
+    return host.paused(now)
+
+
+def succeed(host: Host, now: float) -> None:
+    host.succeeded(start(host, now), now)
+
+
+def test_at_most_so_many_a_second():
+    host = Host(PACE)
+    now = 100.0
+    for _ in range(30):
+        now = host.may_start(now)
+        host.succeeded(host.start(now), now)
+    assert now == pytest.approx(102.9)
+
+
+def test_at_most_so_many_at_once():
+    host = Host(PACE)
+    tickets = [start(host, now) for now in (0.0, 1.0, 2.0)]
+    assert host.may_start(3.0) == math.inf
+    host.succeeded(tickets[1], 3.0)
+    assert host.may_start(3.0) == 3.0
+
+
+def test_the_ladder_up_and_down():
+    host = Host(PACE)
+    now = 0.0
+    for expected in (60.0, 120.0, 300.0, 600.0, 600.0):
+        assert throttle(host, now) == expected
+        assert host.may_start(now) == now + expected
+        assert host.may_start(now + expected - 0.01) > now + expected - 0.01
+        now += expected
+    assert host.pauses == 5
+    succeed(host, now)
+    for _ in range(2 * schedule._CALM):
+        now += 1
+        succeed(host, now)
+    # Two steps down: 600, 300, 120.
+    assert throttle(host, now + 1) == 120.0
+
+
+def test_calm_brings_back_the_shortest_pause():
+    host = Host(PACE)
+    throttle(host, 0.0)
+    for second in range(60, 60 + 3 * schedule._CALM):
+        succeed(host, second)
+    assert throttle(host, 1000.0) == 60.0
+
+
+def test_a_single_probe_after_a_pause():
+    host = Host(PACE)
+    throttle(host, 0.0)
+    probe = start(host, 60.0)
+    assert host.may_start(61.0) == math.inf
+    host.succeeded(probe, 61.0)
+    for now in (62.0, 63.0, 64.0):
+        start(host, now)
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [(None, 60.0), (0.0, 60.0), (30.0, 60.0), (90.0, 90.0), (1e9, 3600.0)],
+)
+def test_a_larger_wish_wins_up_to_a_cap(wish, expected):
+    assert throttle(Host(PACE), 0.0, wish) == expected
+
+
+def test_requests_that_meet_the_same_wall_make_one_pause():
+    host = Host(PACE)
+    tickets = [start(host, now) for now in (0.0, 1.0, 2.0)]
+    host.throttled(tickets[0], 3.0, None)
+    host.throttled(tickets[1], 4.0, None)
+    assert (host.pauses, host.paused(4.0)) == (1, 59.0)
+    host.throttled(tickets[2], 5.0, 100.0)
+    assert (host.pauses, host.paused(5.0)) == (1, 100.0)
+
+
+def test_an_answer_from_before_the_pause_is_no_probe():
+    host = Host(PACE)
+    early, late = start(host, 0.0), start(host, 1.0)
+    host.throttled(late, 2.0, None)
+    host.succeeded(early, 3.0)
+    probe = start(host, 62.0)
+    assert host.may_start(63.0) == math.inf
+    host.throttled(probe, 63.0, None)
+    assert host.paused(63.0) == 120.0
+
+
+def test_many_failures_in_a_row_are_a_pause():
+    host = Host(PACE)
+    for now in range(schedule._TROUBLE):
+        assert not host.is_in_trouble
+        host.failed(start(host, now), now)
+    assert host.is_in_trouble
+    assert host.paused(now) == 60.0
+    host.failed(start(host, 100.0), 100.0)
+    assert host.paused(100.0) == 120.0
+    succeed(host, 220.0)
+    assert not host.is_in_trouble
+    host.failed(start(host, 221.0), 221.0)
+    assert host.paused(221.0) == 0.0
+
+
+def test_a_host_that_forbids_is_given_up():
+    host = Host(PACE)
+    for now in range(schedule._FORBIDDEN - 1):
+        host.forbade(start(host, now), now)
+    succeed(host, 50.0)
+    assert not host.given_up
+    for now in range(100, 100 + schedule._FORBIDDEN):
+        assert not host.given_up
+        host.forbade(start(host, now), now)
+    assert "forbade" in host.given_up
+    assert host.may_start(1e9) == math.inf
+
+
+def test_a_host_that_never_recovers_is_given_up():
+    host = Host(PACE)
+    now = 0.0
+    while not host.given_up:
+        throttle(host, now)
+        now += 600.0
+        assert host.pauses < 100
+    assert "did not recover" in host.given_up
+    assert host.pauses == len(PACE.pauses_s) + schedule._LAST_PAUSES

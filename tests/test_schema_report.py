@@ -1,0 +1,73 @@
+import datetime
+import json
+
+import bson
+
+from aplantida_jax.data import schema_report
+from aplantida_jax.data.schema_report import SchemaReport
+
+
+def test_every_type_has_its_name():
+    report = SchemaReport()
+    values = {
+        "string": "a",
+        "bool": True,
+        "int": 1,
+        "double": 1.5,
+        "null": None,
+        "objectId": bson.ObjectId(),
+        "date": datetime.datetime(2020, 1, 1),
+        "decimal": bson.Decimal128("1"),
+        "binary": b"a",
+        "array": [1],
+        "object": {"a": 1},
+    }
+    for value in values.values():
+        report.add({"field": value})
+    found = report.to_json()
+    assert found["field"]["types"] == dict.fromkeys(values, 1)
+    assert found["field[]"]["types"] == {"int": 1}
+    assert found["field.a"]["types"] == {"int": 1}
+
+
+def test_odd_values():
+    report = SchemaReport()
+    odd = ["", " a", "a\ufffd", "a\u200bb", "u\u0308", "fine", "ñ", "a\ud800"]
+    for value in [*odd, float("nan"), float("inf"), [], {}]:
+        report.add({"field": value})
+    found = report.to_json()["field"]
+    assert found["odd"] == {
+        "empty": 3,
+        "broken characters": 2,
+        "not finite": 2,
+        "space around": 1,
+        "invisible characters": 1,
+        "not NFC": 1,
+    }
+    assert found["examples"]["empty"] == ['""', "[]", "{}"]
+    json.dumps(report.to_json(), allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_licences_are_counted_one_by_one():
+    report = SchemaReport()
+    for licence in ("cc-by", "cc-by", None, "\ud800"):
+        report.add({"images": [{"license": licence}]})
+    values = report.to_json()["images[].license"]["values"]
+    assert values == {"cc-by": 2, "null": 1, "?": 1}
+
+
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(schema_report, "_MOST_PATHS", 10)
+    monkeypatch.setattr(schema_report, "_MOST_VALUES", 3)
+    report = SchemaReport()
+    for number in range(50):
+        report.add({"images": [{"license": str(number)}]})
+        report.add({f"field{number}": number})
+    nested: dict = {}
+    for _ in range(200):
+        nested = {"deeper": nested}
+    report.add(nested)
+    found = report.to_json()
+    assert len(found) == 11
+    assert found["(more fields)"]["types"]["int"] > 30
+    assert found["images[].license"]["values"]["(more values)"] == 47

@@ -1,0 +1,255 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from aplantida_jax.data import transforms
+from aplantida_jax.data.smart_crop import CENTRE, Box, saliency_box
+from aplantida_jax.data.transforms import View
+from configs import common
+
+PLAIN = View(x=0.5, y=0.5, side=1.0, angle=0.0, flip_x=False, flip_y=False, blur=0.0)
+
+
+def view(**changes):
+    return View(**{**vars(PLAIN), **changes})
+
+
+@pytest.fixture
+def augment():
+    return common.base("x", "train").augment
+
+
+def noise(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def smooth(height, width):
+    """A picture without detail, so that ways of resampling agree."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(3 * x + 2 * y), np.cos(4 * x - y), np.sin(5 * y) * np.cos(2 * x)]
+    return np.round(127.5 + 110 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+SIZES = [(640, 480), (480, 640), (333, 333), (1000, 97), (50, 31), (7, 5), (1, 1)]
+
+
+@pytest.mark.parametrize(("image_size", "resize"), [(384, 448), (224, 256), (64, 72)])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_centre_box_is_that_of_resize_and_centre_crop(
+    width, height, image_size, resize
+):
+    x, y, side = transforms.centre_box(
+        width, height, image_size=image_size, resize=resize
+    )
+    scale = resize / min(width, height)  # of the resize
+    assert abs(side - image_size / scale) <= 0.5 or side == 1
+    assert 0 <= x <= width - side
+    assert 0 <= y <= height - side
+    assert abs((x + side / 2) - width / 2) <= 0.5
+    assert abs((y + side / 2) - height / 2) <= 0.5
+
+
+def test_golden_centre_boxes():
+    # What preprocess.js computes for the same sizes.
+    box = transforms.centre_box
+    assert box(4000, 3000, image_size=224, resize=256) == (687, 187, 2625)
+    assert box(100, 101, image_size=64, resize=72) == (5, 6, 89)
+    assert box(10, 20, image_size=100, resize=72) == (0, 5, 10)  # never beyond
+
+
+@pytest.mark.parametrize(("height", "width"), [(600, 800), (800, 600), (512, 512)])
+def test_the_evaluation_view_is_resize_and_centre_crop(height, width):
+    image = smooth(height, width)
+    seen = transforms.evaluation_view(image, image_size=224, resize=256)
+    short = min(height, width)
+    size = (round(width * 256 / short), round(height * 256 / short))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    x, y = (size[0] - 224) // 2, (size[1] - 224) // 2
+    expected = resized[y : y + 224, x : x + 224].astype(int)
+    assert np.abs(seen - expected).max() <= 3
+
+
+def test_the_evaluation_view_of_the_right_size_is_a_plain_crop():
+    image = noise(100, 130)
+    seen = transforms.evaluation_view(image, image_size=80, resize=100)
+    np.testing.assert_array_equal(seen, image[10:90, 25:105])
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (Box(0.5, 0.5, 0.5), np.s_[25:75, 40:90]),
+        (Box(0.0, 0.0, 0.5), np.s_[:50, :50]),  # moved inside
+        (Box(1.0, 1.0, 0.5), np.s_[50:, 80:]),
+    ],
+)
+def test_the_evaluation_view_of_a_box_is_that_box(box, expected):
+    image = noise(100, 130)
+    seen = transforms.evaluation_view(image, image_size=50, resize=72, box=box)
+    np.testing.assert_array_equal(seen, image[expected])
+
+
+def test_down_is_the_mean_of_an_area_and_up_keeps_to_the_range():
+    image = noise(64, 64)
+    blocks = image.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(transforms.resample(image, 32) - blocks).max() <= 0.5
+    np.testing.assert_array_equal(transforms.resample(image, 64), image)
+    flat = np.full((5, 5, 3), 77, np.uint8)
+    np.testing.assert_array_equal(
+        transforms.resample(flat, 31), np.full((31, 31, 3), 77)
+    )
+
+
+def test_the_plain_view_is_the_picture():
+    image = noise(48, 48)
+    np.testing.assert_array_equal(transforms.render(image, PLAIN, image_size=48), image)
+
+
+def test_a_view_at_whole_pixels_is_a_crop():
+    image = noise(100, 140)
+    seen = transforms.render(
+        image, view(x=(30 + 25) / 140, y=(20 + 25) / 100, side=0.5), image_size=50
+    )
+    np.testing.assert_array_equal(seen, image[20:70, 30:80])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"flip_x": True}, lambda image: image[:, ::-1]),
+        ({"flip_y": True}, lambda image: image[::-1]),
+        ({"flip_x": True, "flip_y": True}, lambda image: image[::-1, ::-1]),
+        ({"angle": 90.0}, np.rot90),
+        ({"angle": -90.0}, lambda image: np.rot90(image, -1)),
+        ({"angle": 180.0}, lambda image: np.rot90(image, 2)),
+        # Mirrored after the rotation.
+        ({"angle": 90.0, "flip_x": True}, lambda image: np.rot90(image)[:, ::-1]),
+        ({"angle": 90.0, "flip_y": True}, lambda image: np.rot90(image)[::-1]),
+    ],
+)
+def test_flips_and_quarter_turns_are_exact(changes, expected):
+    image = noise(48, 48)
+    seen = transforms.render(image, view(**changes), image_size=48).astype(int)
+    # A sine of 90 degrees in floating point may round a pixel by one level.
+    assert np.abs(seen - expected(image)).max() <= 1
+
+
+def test_a_view_at_half_size_is_the_mean_of_four_pixels():
+    image = noise(64, 64)
+    seen = transforms.render(image, PLAIN, image_size=32)
+    blocks = image.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(seen - blocks).max() <= 1
+
+
+@pytest.mark.parametrize("angle", [20.0, -33.0, 45.0])
+def test_a_rotation_and_its_inverse_are_the_picture(angle):
+    image = smooth(200, 200)
+    there = transforms.render(image, view(angle=angle), image_size=200)
+    back = transforms.render(there, view(angle=-angle), image_size=200).astype(int)
+    inner = np.s_[60:140, 60:140]  # never beyond the border, at any angle
+    assert np.abs(back[inner] - image[inner]).max() <= 2
+    assert np.abs(there[inner].astype(int) - image[inner]).max() > 20
+
+
+def test_beyond_the_border_the_picture_is_mirrored():
+    image = noise(40, 40)
+    seen = transforms.render(image, view(x=0.25), image_size=40)
+    np.testing.assert_array_equal(seen[:, 10:], image[:, :30])
+    np.testing.assert_array_equal(seen[:, :10], image[:, 1:11][:, ::-1])
+
+
+def test_blur_spreads_a_point_and_keeps_its_mass():
+    image = np.zeros((65, 65, 3), np.uint8)
+    image[32, 32] = 255
+    seen = transforms.render(image, view(blur=1.0), image_size=65).astype(float)
+    assert seen[32, 32, 0] == pytest.approx(255 / (2 * math.pi), abs=2)
+    assert seen[..., 0].sum() == pytest.approx(255, abs=20)
+    np.testing.assert_array_equal(seen, seen[::-1, ::-1])
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (64, 64)])
+@pytest.mark.parametrize("box", [CENTRE, Box(0.6, 0.55, 0.6)])
+def test_a_drawn_crop_lies_in_the_box(augment, box, width, height):
+    rng = np.random.default_rng(0)
+    short = min(width, height)
+    for _ in range(300):
+        drawn = transforms.draw_view(rng, box, augment, width=width, height=height)
+        slack = (box.side - drawn.side) * short / 2 + 1e-9
+        assert 0.6 * box.side <= drawn.side <= box.side
+        assert abs(drawn.x - box.x) * width <= slack
+        assert abs(drawn.y - box.y) * height <= slack
+
+
+def test_the_draws_have_the_stated_rates(augment):
+    rng = np.random.default_rng(1)
+    count = 5000
+    drawn = [
+        transforms.draw_view(rng, CENTRE, augment, width=10, height=10)
+        for _ in range(count)
+    ]
+
+    def share(condition):
+        return sum(map(condition, drawn)) / count
+
+    four_sigma = 4 * 0.5 / math.sqrt(count)
+    assert share(lambda v: v.flip_x) == pytest.approx(0.5, abs=four_sigma)
+    assert share(lambda v: v.flip_y) == pytest.approx(0.2, abs=four_sigma)
+    assert share(lambda v: v.blur > 0) == pytest.approx(0.1, abs=four_sigma)
+    assert all(v.blur == 0 or 0.3 <= v.blur <= 1.2 for v in drawn)
+    assert all(abs(v.angle) <= 20 for v in drawn)
+    assert share(lambda v: v.angle > 10) == pytest.approx(0.25, abs=four_sigma)
+    # Uniform in area: half of the crops lie below the middle of 0.36 and 1.
+    below = share(lambda v: v.side**2 < 0.68)
+    assert below == pytest.approx(0.5, abs=four_sigma)
+
+
+def test_no_strength_is_the_box_itself(augment):
+    still = {"scale": (1.0, 1.0), "rotation": 0.0, "blur": 0.0}
+    augment.update({**still, "horizontal_flip": 0.0, "vertical_flip": 0.0})
+    box = Box(0.4, 0.6, 0.7)
+    drawn = transforms.draw_view(
+        np.random.default_rng(2), box, augment, width=90, height=70
+    )
+    assert drawn == view(x=0.4, y=0.6, side=0.7)
+
+
+def test_what_stands_out_stays_in_the_training_view(augment):
+    rng = np.random.default_rng(3)
+    shares = []
+    for _ in range(200):
+        width, height = (int(n) for n in rng.integers(100, 300, 2))
+        x, y = rng.uniform(0.15, 0.85, 2)
+        image = np.full((height, width, 3), 60, np.uint8)
+        radius = round(0.08 * min(width, height))
+        centre = (round(x * width), round(y * height))
+        cv2.circle(image, centre, radius, (255, 255, 0), -1)
+        box = saliency_box(image)
+        drawn = transforms.draw_view(rng, box, augment, width=width, height=height)
+        seen = transforms.render(image, drawn, image_size=64)
+        whole = math.pi * radius**2 * (64 / (drawn.side * min(width, height))) ** 2
+        shares.append((seen[..., 0] > 157).sum() / whole)
+    assert min(shares) > 0.1
+    assert np.mean(np.array(shares) > 0.9) > 0.95
+
+
+def test_the_same_generator_draws_the_same_view(augment):
+    element = {
+        "image": noise(80, 120),
+        "box": np.array([0.5, 0.5, 0.8], np.float32),
+        "label": np.int32(3),
+        "image_id": np.uint64(7),
+    }
+    train_view = transforms.TrainView(augment, 32)
+    one, same, other = (
+        train_view.random_map(element, np.random.default_rng(seed))
+        for seed in (5, 5, 6)
+    )
+    assert one["image"].shape == (32, 32, 3)
+    assert one["image"].dtype == np.uint8
+    assert (one["label"], one["image_id"]) == (3, 7)
+    assert set(one) == {"image", "label", "image_id"}
+    np.testing.assert_array_equal(one["image"], same["image"])
+    assert (one["image"] != other["image"]).any()
