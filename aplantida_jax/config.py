@@ -60,6 +60,19 @@ def parse_flags(argv: list[str], config_flag: Any, *, dry_run: Any) -> Any:
     return config
 
 
+def require_gpu() -> None:
+    """Starts JAX on the GPU, so that there being none is said before any work."""
+    import jax  # stages that never compute don't pay for it
+
+    try:
+        jax.devices("cuda")
+    except (RuntimeError, AssertionError):
+        raise _wrong(
+            "--device=gpu: JAX finds no GPU; install it with EXTRA=cuda12 "
+            "./scripts/setup.sh, or leave --device out"
+        ) from None
+
+
 def check(config: Any) -> None:
     """Refuses values that would fail later, before any work starts.
 

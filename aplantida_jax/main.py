@@ -72,11 +72,14 @@ def _set_up_process() -> None:
         std_logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
     )
     logging.get_absl_handler().addFilter(_is_ours)
+    std_logging.getLogger("jax").setLevel(std_logging.WARNING)
     # TensorFlow's C++ start-up messages say nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     if _DEVICE.value:
         os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[_DEVICE.value]
+    if _DEVICE.value == "gpu":
+        config_lib.require_gpu()
 
 
 def _is_ours(record: std_logging.LogRecord) -> bool:

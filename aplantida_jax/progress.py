@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, else log lines."""
+"""Progress of long work: a bar with rate and time left on a terminal, else lines."""
 
 import sys
 import time

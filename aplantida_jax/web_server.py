@@ -42,6 +42,15 @@ class _Handler(SimpleHTTPRequestHandler):
         """Says nothing: the client reports what it asked for."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is its own affair; anything else is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serve(
     directory: Path, *, headers: Mapping[str, str] | None = None, port: int = 0
@@ -59,8 +68,7 @@ def serve(
     handler = functools.partial(
         _Handler, directory=str(directory), headers=headers or {}
     )
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -333,10 +333,10 @@ def demo_teacher(config: ConfigDict) -> None:
         {
             "batch_size": 64,
             "accumulate": 1,
-            "epochs": 20,
+            "epochs": 16,
             "learning_rate": 1e-3,
             "warmup_epochs": 2.0,
-            "patience": 20,
+            "patience": 16,
             "log_every": 10,
         }
     )

@@ -18,5 +18,5 @@ def get_config(variant: str = ""):
     if variant == "demo":
         common.demo_data(config)
         common.demo_teacher(config)
-        config.train.update({"learning_rate": 3e-4, "epochs": 10, "warmup_epochs": 1.0})
+        config.train.update({"learning_rate": 5e-4, "epochs": 8, "warmup_epochs": 1.0})
     return config

@@ -207,7 +207,10 @@ def test_training_draws_dropout_and_moves_statistics(short):
     assert np.all((features >= 0) & (features <= 6))
 
 
-def test_batch_norm_is_that_of_flax():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_batch_norm_is_that_of_flax(monkeypatch, backend):
+    # Only the form changes with the backend, and each form runs anywhere.
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), (4, 5, 6, 7))
     ours = channelwise.BatchNorm(epsilon=1e-3, momentum=0.9)
     theirs = nn.BatchNorm(epsilon=1e-3, momentum=0.9)

@@ -1,9 +1,8 @@
 """SIGTERM and Ctrl-C while training: finish the step, save, leave. Twice is safe."""
 
+import os
 import signal
 import types
-
-from absl import logging
 
 from aplantida_jax.errors import UserError
 
@@ -28,7 +27,8 @@ class Interrupt:
     def _request(self, number: int, frame: types.FrameType | None) -> None:
         del frame
         self.requested = number
-        logging.info("%s: saving, then leaving", signal.Signals(number).name)
+        # Not the logger: the signal may have come while it holds its lock.
+        os.write(2, f"{signal.Signals(number).name}: saving, then leaving\n".encode())
 
     def error(self, saved: str) -> UserError:
         """What to raise once everything is saved; the shell's exit code for signals."""
