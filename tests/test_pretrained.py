@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 
 from aplantida_jax.errors import UserError
 from aplantida_jax.models import create, load_pretrained
-from aplantida_jax.models.pretrained import describe, resample_positions
+from aplantida_jax.models.positions import resample_positions
+from aplantida_jax.models.pretrained import describe
 from aplantida_jax.models.vit import VisionTransformer
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -119,6 +120,13 @@ def test_head_of_other_classes_is_replaced(tmp_path):
     assert report.ignored == ("head/bias", "head/kernel")
     assert not variables["params"]["head"]["kernel"].any()
     assert variables["params"]["norm"]["scale"].any()
+
+
+def test_half_a_head_is_unknown(tmp_path):
+    arrays = _google_arrays()
+    del arrays["head/bias"]
+    np.savez(tmp_path / "vit.npz", **arrays)
+    _refused(tmp_path / "vit.npz", _vit(), "holds, beside what is known, head/kernel")
 
 
 def test_factorised_head_is_new(tmp_path):

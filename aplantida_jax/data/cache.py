@@ -153,12 +153,16 @@ class Cache:
         shutil.rmtree(self._aside)
         self._aside.mkdir()
         with self._index.transaction():
-            indexed = set(self._index.ids())
+            # By size, not by name alone: who was killed while replacing an object has
+            # left the new bytes under the old row.
+            indexed = self._index.sizes()
             for directory, _, names in os.walk(self._objects):
                 for name in names:
-                    if name not in indexed:
-                        os.unlink(os.path.join(directory, name))
-                indexed.difference_update(names)
+                    path = os.path.join(directory, name)
+                    if indexed.get(name) == os.path.getsize(path):
+                        del indexed[name]
+                    else:
+                        os.unlink(path)
             for image_id in indexed:
                 self._index.delete(image_id)
         fcntl.flock(self._users, fcntl.LOCK_SH)

@@ -62,6 +62,11 @@ class Index:
             rows = db.execute("SELECT image_id FROM objects ORDER BY image_id")
             return [image_id for (image_id,) in rows]
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every object, by id."""
+        with self._locked() as db:
+            return dict(db.execute("SELECT image_id, size FROM objects"))
+
     def count(self) -> int:
         with self._locked() as db:
             return db.execute("SELECT COUNT(*) FROM objects").fetchone()[0]

@@ -13,13 +13,11 @@ Whatever else doesn't fit, is missing or is left over is a UserError that names 
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
@@ -29,6 +27,7 @@ from aplantida_jax.errors import UserError
 from aplantida_jax.models import formats, weight_files
 from aplantida_jax.models.foreign_names import Table
 from aplantida_jax.models.formats import Triple, some
+from aplantida_jax.models.positions import resample_positions
 from aplantida_jax.models.weight_files import Arrays
 
 _POSITIONS = "params/pos_embedding"
@@ -132,50 +131,25 @@ def load_pretrained(
     arrays, metadata = weight_files.read(path)
     weights, ignored = formats.normalise(arrays)
     kind = formats.detect(weights, where=path)
-    origin = _origin(path, kind, weights, metadata)
     _check_module(path, kind, module, image_size)
     target = traverse_util.flatten_dict(variables, sep="/")
     table = kind.table(weights, module)
-    head_keys = {key for name in _HEAD for key in table[name].keys}
-    if not _head_fits(table, weights, target):
-        table = {name: table[name] for name in table if name not in _HEAD}
-        ignored = sorted({*ignored, *(head_keys & weights.keys())})
-    _check_names(path, table, weights, target, head_keys)
-    found = {
-        name: source.convert(*(weights[key] for key in source.keys))
-        for name, source in table.items()
-    }
+    found = _translate(path, table, weights, target)
+    if not _head_fits(found, target):
+        found = {name: value for name, value in found.items() if name not in _HEAD}
+        ignored += sorted(_head_keys(table) & weights.keys())
     resampled = _fit_positions(found, target)
     _check_values(path, found, target)
     report = LoadReport(
-        origin=origin,
-        loaded=tuple(sorted(set(found) - set(resampled))),
+        origin=_origin(path, kind, weights, metadata),
+        loaded=tuple(sorted(found.keys() - set(resampled))),
         resampled=resampled,
-        new=tuple(sorted(set(target) - set(found))),
+        new=tuple(sorted(target.keys() - found.keys())),
         ignored=tuple(ignored),
     )
     _log(path, report)
     loaded = {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
     return traverse_util.unflatten_dict({**target, **loaded}, sep="/"), report
-
-
-def resample_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
-    """Position embeddings [1, 1 + n, d] for another square grid, [1, tokens, d].
-
-    The class token's stays; the grid's are resized bicubically, with antialiasing when
-    it shrinks.
-    """
-    old, new = math.isqrt(positions.shape[1] - 1), math.isqrt(tokens - 1)
-    if (old * old, new * new) != (positions.shape[1] - 1, tokens - 1):
-        raise UserError(
-            f"position embeddings of {positions.shape[1]} tokens can't be resampled to "
-            f"{tokens}: one of the grids is not square"
-        )
-    width = positions.shape[2]
-    grid = jnp.asarray(positions[0, 1:], jnp.float32).reshape(old, old, width)
-    grid = jax.image.resize(grid, (new, new, width), method="cubic", antialias=True)
-    rest = np.asarray(grid).reshape(1, tokens - 1, width)
-    return np.concatenate([positions[:, :1], rest], axis=1)
 
 
 def _origin(
@@ -224,38 +198,47 @@ def _check_module(
         raise UserError(f"the model is for {size} pixels, the images have {image_size}")
 
 
-def _head_fits(table: Table, weights: Arrays, target: Mapping[str, Any]) -> bool:
-    sources = [table[name] for name in _HEAD]
-    if "params/head_in/kernel" in target or not all(
-        key in weights for source in sources for key in source.keys
-    ):
-        return False
-    return all(
-        source.convert(*(weights[key] for key in source.keys)).shape
-        == target[name].shape
-        for name, source in zip(_HEAD, sources, strict=True)
-    )
+def _translate(
+    path: Path, table: Table, weights: Arrays, target: Mapping[str, Any]
+) -> Arrays:
+    """Our paths -> arrays in our layout; of the head only if the file has one."""
+    if not _head_keys(table) <= weights.keys():
+        table = {name: table[name] for name in table if name not in _HEAD}
+    _check_names(path, table, weights, target)
+    try:
+        return {
+            name: source.convert(*(weights[key] for key in source.keys))
+            for name, source in table.items()
+        }
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{path} does not fit the model: {error}") from None
 
 
 def _check_names(
-    path: Path,
-    table: Table,
-    weights: Arrays,
-    target: Mapping[str, Any],
-    head_keys: set[str],
+    path: Path, table: Table, weights: Arrays, target: Mapping[str, Any]
 ) -> None:
     """Raises UserError unless file, table and module name the same arrays."""
     wanted = {key for source in table.values() for key in source.keys}
     ours = {name for name in target if not name.startswith(_HEAD_PREFIXES)}
-    theirs = {name for name in table if not name.startswith(_HEAD_PREFIXES)}
+    theirs = table.keys() - set(_HEAD)
     for names, what in (
         (wanted - weights.keys(), "lacks"),
-        (weights.keys() - wanted - head_keys, "holds, beside what is known,"),
+        (weights.keys() - wanted, "holds, beside what is known,"),
         (ours - theirs, "has nothing for"),
         (theirs - ours, "is for a larger model; ours has no"),
     ):
         if names:
             raise UserError(f"{path} {what} {some(names)}")
+
+
+def _head_keys(table: Table) -> set[str]:
+    return {key for name in _HEAD for key in table[name].keys}
+
+
+def _head_fits(found: Arrays, target: Mapping[str, Any]) -> bool:
+    return "params/head_in/kernel" not in target and all(
+        name in found and found[name].shape == target[name].shape for name in _HEAD
+    )
 
 
 def _fit_positions(found: Arrays, target: Mapping[str, Any]) -> tuple[str, ...]:
