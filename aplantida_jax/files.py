@@ -135,7 +135,7 @@ def sha256_file(path: Path) -> str:
 def sha256_tree(path: Path) -> str:
     """SHA-256 of a file, or of a directory's relative names and file hashes."""
     path = Path(path)
-    if path.is_file():
+    if not path.is_dir():
         return sha256_file(path)
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):

@@ -35,6 +35,14 @@ _PACKAGES = (
     *("tensorflow", "tensorflowjs", "opencv-contrib-python-headless"),
     *("pymongo", "requests"),
 )
+# Fields of a section that change speed, memory or messages, never a result: another
+# value does not make work that is done or under way worthless.
+_EXECUTION_ONLY = {
+    "demo": ("workers",),
+    "input": ("threads", "prefetch"),
+    "model": ("remat",),
+    "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +50,14 @@ class Input:
     """A file or directory that a stage reads, and the stage that makes it.
 
     `command` completes "run ... first", when the stage's name alone would not tell.
+    `finished` asks for the stage's manifest too: what grows while its stage runs is
+    there, but not whole, before.
     """
 
     path: Path
     stage: str
     command: str = ""
+    finished: bool = False
 
     def how(self) -> str:
         return f"stage '{self.stage}'" + (f" ({self.command})" if self.command else "")
@@ -127,7 +138,7 @@ def begin(
     """
     out_dir = Path(out_dir)
     hashes = {str(item.path): _checked_hash(item) for item in inputs}
-    relevant = {name: _plain(config[name]) for name in sorted(depends_on)}
+    relevant = {name: _result_fields(config, name) for name in sorted(depends_on)}
     relevant["seed"] = config.seed
     key = _digest({"stage": stage, "config": relevant, "inputs": hashes})
     if _is_done(out_dir, key):
@@ -168,6 +179,8 @@ def _checked_hash(item: Input) -> str:
         raise UserError(f"{path} is missing: {item.how()} makes it, run that first")
     actual = files.sha256_tree(path)
     beside = path.parent / MANIFEST
+    if item.finished and not beside.exists():
+        raise UserError(f"{path} is not finished: run {item.how()} again, it goes on")
     if beside.exists():
         try:
             outputs = files.read_json(beside, made_by=item.stage)["outputs"]
@@ -200,6 +213,14 @@ def _is_done(out_dir: Path, key: str) -> bool:
             logging.warning("%s has changed: the stage runs again", output)
             return False
     return True
+
+
+def _result_fields(config: Any, name: str) -> Any:
+    """A section of the configuration without what only changes how work is done."""
+    value = _plain(config[name])
+    for field in _EXECUTION_ONLY.get(name, ()):
+        value.pop(field)
+    return value
 
 
 def _plain(value: Any) -> Any:

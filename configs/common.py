@@ -323,7 +323,7 @@ def demo_data(config: ConfigDict) -> None:
 
 
 def demo_teacher(config: ConfigDict) -> None:
-    """A ViT of 1.2 million parameters, from scratch, at 64 pixels."""
+    """A ViT of 0.7 million parameters, from scratch, at 64 pixels."""
     config.model.update(
         {"name": "vit_mini_patch8_64", "image_size": 64, "dtype": "float32"}
     )

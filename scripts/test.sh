@@ -5,6 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# XLA on a CPU allocates its scratch memory anew for every step; in huge pages (glibc 2.35,
+# read at a process's start) training is 1.4 to 1.8 times as fast.
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+
 ./scripts/setup.sh --dev
 echo "test: lint"
 .venv/bin/ruff format --check --quiet .

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from aplantida_jax import manifest, paths
+from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import labels
 from aplantida_jax.distill import combine, store
 from aplantida_jax.distill.store import SoftLabels
@@ -108,7 +108,15 @@ def config(tmp_path):
         probability = scipy.special.softmax(rng.normal(0, 2, (len(known), 6)), axis=1)
         where = paths.soft_labels(config, name, "train")
         write(where, known, probability, label_map, name=name, k=3)
+        files.write_json(where / "manifest.json", {"outputs": {}})
     return config
+
+
+def test_a_store_that_is_still_growing_is_refused(config, tmp_path):
+    where = paths.soft_labels(config, "teacher_eu_sw", "train")
+    (where / "manifest.json").unlink()
+    with pytest.raises(UserError, match="is not finished: run stage 'predict'"):
+        combine.run(config, tmp_path)
 
 
 def combined(config):

@@ -33,8 +33,8 @@ _ID = re.compile(r"[0-9a-f]{16}")
 class Cache:
     """A directory of objects with a size limit.
 
-    Opening it evicts down to the limit, and removes what a killed process left behind
-    unless somebody else has the cache open.
+    Opening it removes what a killed process left behind unless somebody else has the
+    cache open. Only `put` evicts: a reader with a smaller limit costs no image.
     """
 
     def __init__(self, directory: Path, size_gb: float):
@@ -50,8 +50,6 @@ class Cache:
         self.directory = Path(directory)
         self.limit = int(size_gb * 1e9)
         self._open()
-        with self._index.transaction():
-            self._make_room(0)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"directory": self.directory, "limit": self.limit}

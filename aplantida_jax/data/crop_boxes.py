@@ -21,6 +21,8 @@ from aplantida_jax.progress import track
 
 # Saliency looks at 64 x 64; a decode at a quarter or an eighth of a photo is plenty.
 _DECODE_SIDE = 96
+# Images between two saves: what a kill costs.
+_CHUNK = 20_000
 
 
 def kept(config: Any, image_ids: np.ndarray, cache: Cache) -> np.ndarray:
@@ -32,9 +34,9 @@ def kept(config: Any, image_ids: np.ndarray, cache: Cache) -> np.ndarray:
     path = Path(config.data_dir) / "smart_crop" / "boxes.npz"
     known_ids, known = _load(path)
     missing = np.setdiff1d(image_ids, known_ids)
-    if len(missing):
-        logging.info("smart crop: looking at %d new images", len(missing))
-        found_ids, found = _compute(config, missing, cache)
+    for start in range(0, len(missing), _CHUNK):
+        logging.info("smart crop: %d images to look at", len(missing) - start)
+        found_ids, found = _compute(config, missing[start : start + _CHUNK], cache)
         known_ids = np.concatenate([known_ids, found_ids])
         known = np.concatenate([known, found])
         order = np.argsort(known_ids)
@@ -83,7 +85,8 @@ def _row(box: smart_crop.Box) -> tuple[float, float, float]:
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # From memory: of a damaged file numpy would leave the handle open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return stored["image_id"], stored["box"]
     except FileNotFoundError:
         pass

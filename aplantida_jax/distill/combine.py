@@ -41,6 +41,7 @@ def run(config: Any, workdir: Path) -> None:
             paths.soft_labels(config, name, split) / "store.json",
             "predict",
             f"--config=configs/{name}.py",
+            finished=True,
         )
         for name in names
     ]

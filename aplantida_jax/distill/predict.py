@@ -34,7 +34,7 @@ def run(config: Any, workdir: Path) -> None:
             manifest.Input(split_path, "split"),
             manifest.Input(paths.best(workdir), "train"),
         ],
-        depends_on=("predict", "region"),
+        depends_on=("input", "predict", "region"),
     )
     if job is None:
         return

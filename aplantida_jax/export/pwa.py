@@ -18,6 +18,7 @@ from typing import Any
 from absl import logging
 
 from aplantida_jax import files, manifest, paths
+from aplantida_jax.data import labels
 from aplantida_jax.errors import UserError
 from aplantida_jax.export import bundle, web_files
 
@@ -38,12 +39,20 @@ def run(config: Any, workdir: Path) -> None:
             manifest.Input(result, "validate_export"),
             *(manifest.Input(web_files.WEB / name, "pwa") for name in web_files.APP),
             *_vendor_inputs(),
+            *_label_map_inputs(config),
         ],
         depends_on=(),
     )
     if job is None:
         return
     metadata = bundle.read(bundle_dir)
+    if paths.classes(config).exists():
+        manifest.check_label_map(
+            metadata["label_map"],
+            labels.read(paths.classes(config)).fingerprint,
+            where=bundle_dir,
+            made_by="export_model",
+        )
     require_validated(metadata, result)
     if config.dry_run:
         megabytes = files.size_of(bundle_dir) / 1e6
@@ -61,6 +70,12 @@ def run(config: Any, workdir: Path) -> None:
         files.size_of(site) / 1e6,
         site,
     )
+
+
+def _label_map_inputs(config: Any) -> list[manifest.Input]:
+    """The dataset's label map, if it is there: a bundle may be all that was kept."""
+    path = paths.classes(config)
+    return [manifest.Input(path, "export_dataset")] if path.exists() else []
 
 
 def build(site: Path, bundle_dir: Path) -> None:

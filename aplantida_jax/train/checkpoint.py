@@ -1,8 +1,9 @@
 """Checkpoints: orbax, asynchronous, with the iterator, and a hash of what was written.
 
-    <workdir>/checkpoints/<step>/{model,train,progress}   orbax, committed by a rename
-    <workdir>/checkpoint_hashes.json                      {step: SHA-256 of its files}
-    <workdir>/best.json                                   what the run offers to others
+    <workdir>/checkpoints/<step>/        orbax, committed by a rename
+        {model, train, progress, shapes}
+    <workdir>/checkpoint_hashes.json     {step: SHA-256 of its files}
+    <workdir>/best.json                  what the run offers to others
 
 `model` holds the variables to evaluate, `train` the rest of the state, `progress` plain
 JSON: the grain iterator's state and what the loop remembers. orbax restores flipped
@@ -59,13 +60,13 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, progress: Progress) -> None:
         """Starts writing; `commit` says when it is on the disk."""
         self.commit()
-        variables = evaluation_variables(state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave(variables),
+                model=ocp.args.StandardSave(evaluation_variables(state)),
                 train=ocp.args.StandardSave(_rest(state)),
                 progress=ocp.args.JsonSave(progress),
+                shapes=ocp.args.JsonSave(_shapes(state)),
             ),
         )
         self._pending = step
@@ -123,25 +124,45 @@ class Checkpoints:
         """
         damaged = False
         for step in sorted(self._manager.all_steps(), reverse=True):
-            recorded = self._hashes().get(str(step))
-            if recorded != files.sha256_tree(self.directory(step)):
-                damaged |= recorded is not None
+            if not self.is_whole(step):
+                recorded = str(step) in self._hashes()
+                damaged |= recorded
                 self._put_aside(step, "damaged" if recorded else "unfinished")
                 continue
-            try:
-                return self._restore(step, like)
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"checkpoint {self.directory(step)} does not fit this "
-                    f"configuration ({str(error).splitlines()[0]}): move "
-                    f"{self._directory.parent} away, or use another --workdir"
-                ) from error
+            self._check_shapes(step, like)
+            return self._restore(step, like)
         if damaged:
             raise UserError(
                 f"no checkpoint in {self._directory} is whole: move it away to start "
                 "from the beginning"
             )
         return None
+
+    def is_whole(self, step: int) -> bool:
+        """Whether a checkpoint is there with the bytes that were committed."""
+        recorded = self._hashes().get(str(step))
+        directory = self.directory(step)
+        return directory.exists() and recorded == files.sha256_tree(directory)
+
+    def forget_from(self, step: int) -> None:
+        """Puts the checkpoint of `step`, which is damaged, and all later ones aside."""
+        for later in sorted(self._manager.all_steps(), reverse=True):
+            if later >= step:
+                self._put_aside(later, "damaged")
+
+    def _check_shapes(self, step: int, like: TrainState) -> None:
+        """Before orbax reads arrays: it leaves threads in trouble when one differs."""
+        only_shapes = ocp.args.Composite(shapes=ocp.args.JsonRestore())
+        found = self._manager.restore(step, args=only_shapes)["shapes"]
+        wanted = _shapes(like)
+        names = found.keys() | wanted.keys()
+        wrong = sorted(n for n in names if found.get(n) != wanted.get(n))
+        if wrong:
+            raise UserError(
+                f"checkpoint {self.directory(step)} does not fit this configuration "
+                f"({len(wrong)} arrays differ, e.g. {wrong[0]}): move "
+                f"{self._directory.parent} away, or use another --workdir"
+            )
 
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         restored = self._manager.restore(
@@ -249,6 +270,12 @@ def _rest(state: TrainState) -> dict[str, Any]:
         # Beside an average, the raw parameters are a tree of their own.
         "params": state.params if state.ema else {},
     }
+
+
+def _shapes(state: TrainState) -> dict[str, list[int]]:
+    """The shape of every array of a state, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): list(leaf.shape) for path, leaf in leaves}
 
 
 def _abstract(tree: Any) -> Any:

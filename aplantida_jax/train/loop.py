@@ -55,8 +55,13 @@ def run(config: Any, workdir: Path) -> None:
     with checkpoint.Checkpoints(workdir) as checkpoints:
         loop = Loop(config, workdir, data, schedule, checkpoints, job.key)
         loop.fit()
+    best = files.read_json(paths.best(workdir), made_by="train")
     job.finish(
-        outputs=[paths.best(workdir), workdir / "history.jsonl"],
+        outputs=[
+            paths.best(workdir),
+            workdir / best["checkpoint"],
+            workdir / "history.jsonl",
+        ],
         metrics=loop.progress.best["metrics"],
         label_map=data.label_map.fingerprint,
     )
@@ -187,9 +192,8 @@ class Loop:
             self.progress.step >= self.schedule.total_steps
             or self.progress.epochs_without_better >= self.config.train.patience
         )
-        self.state = self.state.replace(
-            sums=jax.tree.map(lambda s: s * 0, self.state.sums)
-        )
+        zeros = jax.tree.map(lambda s: s * 0, self.state.sums)
+        self.state = self.state.replace(sums=zeros)
         self._save(meter)
         speed = meter.epoch_speed()
         board.scalars(
@@ -238,14 +242,15 @@ class Loop:
         self._publish()
         self.progress.iterator = self.iterator.get_state()
         self._saved = copy.deepcopy(self.progress)
-        self.checkpoints.save(
-            self.progress.step, self.state, dataclasses.asdict(self._saved)
-        )
+        remembered = dataclasses.asdict(self._saved)
+        self.checkpoints.save(self.progress.step, self.state, remembered)
 
     def _publish(self) -> None:
         """Writes history and best.json once their checkpoint is committed."""
-        if not self.checkpoints.take_committed():
-            return
+        if self.checkpoints.take_committed():
+            self._publish_saved()
+
+    def _publish_saved(self) -> None:
         saved = self._saved
         lines = [json.dumps(record) + "\n" for record in saved.history]
         files.write_text(self.workdir / "history.jsonl", "".join(lines))
@@ -270,6 +275,10 @@ class Loop:
 
     def _restore(self) -> None:
         restored = self.checkpoints.restore(self.state)
+        while restored and not self._best_is_whole(restored[1]):
+            # Training again from before it is the only way to have it back.
+            self.checkpoints.forget_from(restored[1]["best"]["step"])
+            restored = self.checkpoints.restore(self.state)
         if restored is None:
             return
         self.state, remembered = restored
@@ -281,3 +290,10 @@ class Loop:
             )
         self.iterator.set_state(self.progress.iterator)
         logging.info("going on at step %d", self.progress.step)
+        # The process may have died between the checkpoint and what describes it.
+        self._saved = copy.deepcopy(self.progress)
+        self._publish_saved()
+
+    def _best_is_whole(self, remembered: checkpoint.Progress) -> bool:
+        best = remembered["best"]
+        return not best or self.checkpoints.is_whole(best["step"])

@@ -23,6 +23,12 @@ from aplantida_jax.train import checkpoint, state, step
 
 Provenance = list[dict[str, Any]]
 
+# What a run leaves in its working directory.
+_OF_A_RUN = ("checkpoints", "checkpoint_hashes.json", "best.json", "history.jsonl") + (
+    "tensorboard",
+    "manifest.json",
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
@@ -78,12 +84,13 @@ def inputs(config: Any) -> list[manifest.Input]:
     if config.model.init_from:
         best = paths.best(paths.run_dir(config, config.model.init_from))
         command = f"--config=configs/{config.model.init_from}.py"
-        found.append(manifest.Input(best, "train", command))
+        found.append(manifest.Input(best, "train", command, finished=True))
     elif config.model.pretrained:
         found.append(manifest.Input(Path(config.model.pretrained), "a download of it"))
     if config.distill.mode == "precomputed":
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
-        found.append(manifest.Input(store / "store.json", "combine"))
+        path = store / "store.json"
+        found.append(manifest.Input(path, "combine", finished=True))
     return found
 
 
@@ -104,7 +111,7 @@ def load_data(config: Any) -> Data:
             smart_crop=smart_crop,
         )
         for split, smart_crop in (
-            ("train", config.input.smart_crop),
+            ("train", config.input.smart_crop and not config.dry_run),
             ("val", config.input.smart_crop and config.input.eval_smart_crop),
         )
     )
@@ -126,7 +133,10 @@ def constants(config: Any, data: Data) -> step.Constants:
 
 
 def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
-    """Arguments of `models.create`, as best.json keeps them."""
+    """Arguments of `models.create`, as best.json keeps them.
+
+    Where there are pretrained weights, `config.input` takes their normalisation.
+    """
     fields = {
         "name": config.model.name,
         "num_classes": num_classes,
@@ -139,21 +149,18 @@ def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
     if config.model.pretrained:
         # Padding, epsilon and activation follow where the weights come from.
         origin = pretrained.describe(config.model.pretrained)
-        _check_normalisation(config, origin)
+        follow_normalisation(config, origin.mean, origin.std)
         fields.update(origin.settings)
     return fields
 
 
-def _check_normalisation(config: Any, origin: pretrained.Origin) -> None:
-    """Refuses to feed weights with images normalised for others."""
-    for name, wanted in (("mean", origin.mean), ("std", origin.std)):
-        found = config.input[name]
-        if not np.allclose(found, wanted, atol=1e-3):
-            raise UserError(
-                f"{config.model.pretrained} was trained with images of {name} "
-                f"{wanted}: give --config.input.{name}='{wanted}' (it is {found})",
-                exit_code=2,
-            )
+def follow_normalisation(config: Any, mean: Any, std: Any) -> None:
+    """Feeds a network with images normalised as those that it was trained with."""
+    wanted = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+    for name, value in wanted.items():
+        if not np.allclose(config.input[name], value, atol=1e-3):
+            logging.info("input.%s follows the weights: %s", name, value)
+            config.input[name] = value
 
 
 def initial_model(
@@ -163,6 +170,8 @@ def initial_model(
     if config.model.init_from:
         parent_dir = paths.run_dir(config, config.model.init_from)
         parent = checkpoint.load_best(parent_dir, label_map)
+        past = parent.info["input"]
+        follow_normalisation(config, past["mean"], past["std"])
         fields = {**parent.info["model"], **model_fields(config, len(label_map))}
         module = models.create(**fields)
         shapes = state.variable_shapes(module, image_size=config.model.image_size)
@@ -259,7 +268,7 @@ def set_aside_other_run(workdir: Path, key: str) -> None:
     if old != key:
         aside = workdir / f"previous-{old[:8]}-{int(time.time())}"
         aside.mkdir(parents=True)
-        for name in ("checkpoints", "checkpoint_hashes.json", "best.json"):
+        for name in _OF_A_RUN:
             if (workdir / name).exists():
                 (workdir / name).rename(aside / name)
         logging.warning(

@@ -88,7 +88,7 @@ def make_train_step(
             step=state.step + 1,
             params=params,
             batch_stats=stats,
-            ema=_average(state.ema, params, config.train.ema_decay),
+            ema=_average(state.ema, params, config.train, state.step),
             opt_state=opt_state,
             sums=sums,
         )
@@ -162,9 +162,12 @@ def _loss(
     return config.distill.kl_weight * distance + config.distill.ce_weight * entropy
 
 
-def _average(ema: Any, params: Any, decay: float) -> Any:
-    if not decay:
+def _average(ema: Any, params: Any, options: Any, batch: jax.Array) -> Any:
+    """The moving average after a batch; it moves when the parameters do."""
+    if not options.ema_decay:
         return ema
+    updated = (batch + 1) % options.accumulate == 0
+    decay = jnp.where(updated, options.ema_decay, 1.0)
     return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, params)
 
 
