@@ -7,7 +7,7 @@ Features of the frozen network, classified by the nearest class mean. The plan e
 30 to 40 % top-1. `:demo` has no weights to load: random features, a true floor.
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = ""):
@@ -17,9 +17,9 @@ def get_config(variant: str = ""):
     )
     config.input.resize = 256
     if variant == "demo":
-        common.demo_data(config)
-        common.demo_student(config)
+        presets.demo_data(config)
+        presets.demo_student(config)
     if variant == "photos":
-        common.photos_data(config)
-        common.photos_student(config)
+        presets.photos_data(config)
+        presets.photos_student(config)
     return config

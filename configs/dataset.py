@@ -8,13 +8,13 @@ Full size: export about a minute; download days, at what the host allows (it sto
 resumes at will); split under a minute. Needs about 80 GB with images shrunk on arrival.
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = ""):
     config = common.base("dataset", "export_dataset", variant)
     if variant == "demo":
-        common.demo_data(config)
+        presets.demo_data(config)
     if variant == "photos":
-        common.photos_data(config)
+        presets.photos_data(config)
     return config

@@ -6,18 +6,18 @@ Stages: export_model, validate_export (headless Chromium), pwa. A few minutes, n
 needs jax 0.7.1 (the version that pyproject.toml pins).
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = ""):
     config = common.base("export_tfjs", "export_model", variant)
-    common.student(config)
+    presets.student(config)
     if variant == "demo":
-        common.demo_data(config)
-        common.demo_student(config)
+        presets.demo_data(config)
+        presets.demo_student(config)
     if variant == "photos":
-        common.photos_data(config)
-        common.photos_student(config)
+        presets.photos_data(config)
+        presets.photos_student(config)
         config.export.run = "student_photos"
         config.export.name = "student_photos"
     return config

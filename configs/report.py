@@ -5,15 +5,15 @@
 Seconds; reads what the other stages left and says what is missing.
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = ""):
     config = common.base("report", "report", variant)
     if variant == "demo":
-        common.demo_data(config)
+        presets.demo_data(config)
     if variant == "photos":
-        common.photos_data(config)
+        presets.photos_data(config)
         config.report.runs = ("baseline", "student_photos")
         config.export.run = "student_photos"
         config.export.name = "student_photos"

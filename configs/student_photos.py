@@ -6,11 +6,11 @@ MobileNetV2 0.35 at 128 pixels, no teachers, no distillation: the check that the
 pipeline holds on real photographs. About ten minutes on two CPU cores.
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = "photos"):
     config = common.base("student_photos", "train", variant or "photos")
-    common.photos_data(config)
-    common.photos_student(config)
+    presets.photos_data(config)
+    presets.photos_student(config)
     return config

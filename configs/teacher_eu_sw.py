@@ -7,7 +7,7 @@ global label map; classes of other regions are masked. 35 to 40 minutes an epoch
 8 GB card with 20 thousand images.
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = ""):
@@ -16,7 +16,7 @@ def get_config(variant: str = ""):
     config.model.init_from = "teacher_global"
     config.train.update({"learning_rate": 2e-5, "epochs": 12})
     if variant == "demo":
-        common.demo_data(config)
-        common.demo_teacher(config)
+        presets.demo_data(config)
+        presets.demo_teacher(config)
         config.train.update({"learning_rate": 5e-4, "epochs": 8, "warmup_epochs": 1.0})
     return config

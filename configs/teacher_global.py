@@ -7,12 +7,12 @@ Expect top-1 >= 70 %, top-5 >= 85 % on test. RTX 3060 class, batch 4 accumulated
 the plan's 8 GB card took 70 to 80 minutes an epoch on 94 thousand images.
 """
 
-from configs import common
+from configs import common, presets
 
 
 def get_config(variant: str = ""):
     config = common.base("teacher_global", "train", variant)
     if variant == "demo":
-        common.demo_data(config)
-        common.demo_teacher(config)
+        presets.demo_data(config)
+        presets.demo_teacher(config)
     return config

@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 for extra in "" dev cuda12; do
   out=requirements${extra:+-$extra}.lock
   .venv/bin/uv pip compile pyproject.toml ${extra:+--extra "$extra"} --universal \
-    --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
+    --python-version 3.11 --no-annotate \
     --custom-compile-command "./scripts/lock.sh" --quiet --output-file "$out"
 done

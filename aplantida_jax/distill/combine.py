@@ -28,23 +28,8 @@ def run(config: Any, workdir: Path) -> None:
     """Combines `config.combine.teachers`; `workdir` is not used."""
     del workdir
     split = config.combine.split
-    names, weights = config.combine.teachers, config.combine.weights
-    if not names or len(names) != len(weights) or min(weights) <= 0:
-        raise UserError(
-            "--config.combine.weights needs a positive number for each of "
-            f"{len(names)} teachers, not {tuple(weights)}",
-            exit_code=2,
-        )
     out_dir = paths.soft_labels(config, config.distill.soft_labels, split)
-    inputs = [
-        manifest.Input(
-            paths.soft_labels(config, name, split) / "store.json",
-            "predict",
-            f"--config=configs/{name}.py",
-            finished=True,
-        )
-        for name in names
-    ]
+    inputs = _teacher_stores(config)
     job = manifest.begin(
         config,
         stage="combine",
@@ -70,14 +55,37 @@ def run(config: Any, workdir: Path) -> None:
         key=job.key,
         provenance=[entry for teacher in teachers for entry in teacher.provenance],
     )
-    _combine(teachers, np.array(weights, np.float64), label_map, writer)
+    _combine(teachers, np.array(config.combine.weights), label_map, writer)
     shards = sorted(out_dir.glob("shard-*.npy"))
     job.finish(
         outputs=[out_dir / "store.json", *shards],
-        metrics={"rows": writer.rows_written, "teachers": list(names)},
+        metrics={
+            "rows": writer.rows_written,
+            "teachers": list(config.combine.teachers),
+        },
         label_map=label_map.fingerprint,
     )
     logging.info("%d combined rows in %s", writer.rows_written, out_dir)
+
+
+def _teacher_stores(config: Any) -> list[manifest.Input]:
+    """The stores to combine; refuses weights that do not go with the teachers."""
+    names, weights = config.combine.teachers, config.combine.weights
+    if not names or len(names) != len(weights) or min(weights) <= 0:
+        raise UserError(
+            "--config.combine.weights needs a positive number for each of "
+            f"{len(names)} teachers, not {tuple(weights)}",
+            exit_code=2,
+        )
+    return [
+        manifest.Input(
+            paths.soft_labels(config, name, config.combine.split) / "store.json",
+            "predict",
+            f"--config=configs/{name}.py",
+            finished=True,
+        )
+        for name in names
+    ]
 
 
 def _combine(

@@ -34,13 +34,7 @@ def run(config: Any, workdir: Path) -> None:
         config,
         stage="pwa",
         out_dir=site.parent,
-        inputs=[
-            manifest.Input(bundle_dir / bundle.METADATA, "export_model"),
-            manifest.Input(result, "validate_export"),
-            *(manifest.Input(web_files.WEB / name, "pwa") for name in web_files.APP),
-            *_vendor_inputs(),
-            *_label_map_inputs(config),
-        ],
+        inputs=_inputs(config),
         depends_on=(),
     )
     if job is None:
@@ -70,6 +64,19 @@ def run(config: Any, workdir: Path) -> None:
         files.size_of(site) / 1e6,
         site,
     )
+
+
+def _inputs(config: Any) -> list[manifest.Input]:
+    """The bundle, its validation, the app's own files, TensorFlow.js, the label map."""
+    return [
+        manifest.Input(paths.bundle_dir(config) / bundle.METADATA, "export_model"),
+        manifest.Input(
+            paths.validation_dir(config) / bundle.VALIDATION, "validate_export"
+        ),
+        *(manifest.Input(web_files.WEB / name, "pwa") for name in web_files.APP),
+        *_vendor_inputs(),
+        *_label_map_inputs(config),
+    ]
 
 
 def _label_map_inputs(config: Any) -> list[manifest.Input]:

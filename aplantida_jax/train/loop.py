@@ -172,7 +172,7 @@ class Loop:
     def _finish_epoch(self, board: Board, meter: Meter) -> None:
         """Validates, decides whether it is the best or the last, saves."""
         meter.flush()
-        sums = {name: float(value) for name, value in self.state.sums.items()}
+        sums = jax.tree.map(float, self.state.sums)
         val = self._validate()
         epoch = len(self.progress.history) + 1
         record = {
@@ -183,11 +183,7 @@ class Loop:
             **{f"val_{name}": value for name, value in val.items()},
             "learning_rate": meter.last_rate,
         }
-        self.progress.history.append(record)
-        best = self.progress.best
-        if not best or val["top1_accuracy"] > best["metrics"]["top1_accuracy"]:
-            found = {"epoch": epoch, "step": self.progress.step, "metrics": val}
-            self.progress.best = found
+        self.progress.add_epoch(record, val)
         self.progress.finished = (
             self.progress.step >= self.schedule.total_steps
             or self.progress.epochs_without_better >= self.config.train.patience

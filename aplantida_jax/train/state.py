@@ -39,6 +39,14 @@ class Progress:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     finished: bool = False
 
+    def add_epoch(self, record: dict[str, Any], val: dict[str, float]) -> None:
+        """Remembers an epoch, and whether it is the best so far."""
+        self.history.append(record)
+        top1 = val["top1_accuracy"]
+        if not self.best or top1 > self.best["metrics"]["top1_accuracy"]:
+            epoch = len(self.history)
+            self.best = {"epoch": epoch, "step": self.step, "metrics": val}
+
     @property
     def epochs_without_better(self) -> int:
         return len(self.history) - self.best["epoch"] if self.best else 0

@@ -77,20 +77,13 @@ def make_train_step(
         params = optax.apply_updates(
             state.params, jax.tree.map(lambda u: -jnp.asarray(rate) * u, updates)
         )
-        hits = jnp.sum(logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
-        count = logits.shape[0]
-        sums = {
-            "loss": state.sums["loss"] + loss * count,
-            "top1": state.sums["top1"] + hits,
-            "count": state.sums["count"] + count,
-        }
         state = state.replace(
             step=state.step + 1,
             params=params,
             batch_stats=stats,
             ema=_average(state.ema, params, config.train, state.step),
             opt_state=opt_state,
-            sums=sums,
+            sums=_add(state.sums, loss, logits, targets),
         )
         return state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
 
@@ -160,6 +153,19 @@ def _loss(
         logits, teacher, temperature=config.distill.temperature
     )
     return config.distill.kl_weight * distance + config.distill.ce_weight * entropy
+
+
+def _add(
+    sums: dict[str, jax.Array], loss: jax.Array, logits: jax.Array, targets: jax.Array
+) -> dict[str, jax.Array]:
+    """The epoch's sums with one more batch; a mixed image counts as its larger part."""
+    hits = jnp.sum(logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
+    count = logits.shape[0]
+    return {
+        "loss": sums["loss"] + loss * count,
+        "top1": sums["top1"] + hits,
+        "count": sums["count"] + count,
+    }
 
 
 def _average(ema: Any, params: Any, options: Any, batch: jax.Array) -> Any:
