@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "configs").glob("*.py")
-    if path.stem not in ("__init__", "common")
+    if path.stem not in ("__init__", "common", "presets")
 )
 CODE = {
     path: path.read_text() for path in sorted((ROOT / "aplantida_jax").rglob("*.py"))
@@ -113,7 +113,7 @@ def test_options_named_in_scripts_notes_and_messages_exist():
 def test_configs_named_in_scripts_and_messages_exist():
     for path, text in {**CODE, **SCRIPTS}.items():
         for name in re.findall(r"configs/(\w+)\.py", text):
-            assert name in {*EXPERIMENTS, "common"}, path
+            assert name in {*EXPERIMENTS, "common", "presets"}, path
 
 
 def test_the_stages_of_the_scripts_exist():

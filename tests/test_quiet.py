@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from aplantida_jax.export import quiet
+from aplantida_jax import quiet
 
 
 def test_chatter_is_dropped_and_stderr_comes_back(capfd):

@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from aplantida_jax import quiet
 from aplantida_jax.errors import UserError
-from aplantida_jax.export import quiet
 from aplantida_jax.models.mobilenet_v2 import MobileNetV2, block_specs
 
 INPUT, OUTPUT = "image", "logits"

@@ -28,8 +28,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aplantida_jax import files
-from aplantida_jax.export import quiet
+from aplantida_jax import files, quiet
 from aplantida_jax.export.graph import import_tensorflow
 
 PRECISIONS = ("float32", "float16", "uint8")

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
+from aplantida_jax import quiet
+
 
 class Board:
     """Scalars and images of a run; a context manager that flushes at the end."""
 
     def __init__(self, directory: Path):
         # clu.metric_writers imports TensorFlow, which takes seconds: only here.
-        import tensorflow as tf
-        from clu import metric_writers
+        with quiet.native_stderr():
+            import tensorflow as tf
+            from clu import metric_writers
 
-        tf.config.set_visible_devices([], "GPU")  # JAX owns the accelerators
-        writer = metric_writers.SummaryWriter(str(directory))
+            tf.config.set_visible_devices([], "GPU")  # JAX owns the accelerators
+            writer = metric_writers.SummaryWriter(str(directory))
         self._writer = metric_writers.AsyncWriter(writer)
 
     def __enter__(self) -> "Board":
