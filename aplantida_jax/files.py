@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,18 +77,31 @@ def missing(path: Path, made_by: str) -> UserError:
     return UserError(f"{path} is missing: stage '{made_by}' makes it, run that first")
 
 
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Writes one JSON object a line and the trailer; returns the number of rows."""
+@contextlib.contextmanager
+def jsonl_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Yields what adds a line, its newline included; the trailer follows by itself."""
     digest = hashlib.sha256()
     count = 0
     with atomic_open(path) as out:
-        for row in rows:
-            line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+        def add(line: bytes) -> None:
+            nonlocal count
             digest.update(line)
             out.write(line)
             count += 1
+
+        yield add
         trailer = {TRAILER: {"count": count, "sha256": digest.hexdigest()}}
         out.write(json.dumps(trailer).encode() + b"\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Writes one JSON object a line and the trailer; returns the number of rows."""
+    count = 0
+    with jsonl_writer(path) as add:
+        for row in rows:
+            add(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            count += 1
     return count
 
 

@@ -4,11 +4,10 @@
 trailer (see `aplantida_jax.files`).
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,26 +84,8 @@ def write_photos(path: Path, photos: Iterable[Photo]) -> int:
 
 
 def to_line(photo: Photo) -> bytes:
-    """The photo as a line of a file."""
+    """The photo as a line for `files.jsonl_writer`, when several files share it."""
     return json.dumps(photo.to_json(), ensure_ascii=False).encode() + b"\n"
-
-
-@contextlib.contextmanager
-def photo_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """As `write_photos`, for several files at once: yields what adds a `to_line`."""
-    digest = hashlib.sha256()
-    count = 0
-    with files.atomic_open(path) as out:
-
-        def add(line: bytes) -> None:
-            nonlocal count
-            digest.update(line)
-            out.write(line)
-            count += 1
-
-        yield add
-        trailer = {files.TRAILER: {"count": count, "sha256": digest.hexdigest()}}
-        out.write(json.dumps(trailer).encode() + b"\n")
 
 
 def read_photos(path: Path, *, made_by: str) -> Iterator[Photo]:

@@ -96,7 +96,7 @@ def _write(config: Any, placed: Placed, work: dict[str, Path]) -> None:
     with contextlib.ExitStack() as stack:
         writers = {
             (region, split): stack.enter_context(
-                records.photo_writer(
+                files.jsonl_writer(
                     directory / paths.split_file(config, split, region).name
                 )
             )
