@@ -1,31 +1,49 @@
 """Licences: raw string -> SPDX id, what each profile admits, and how taint travels.
 
-`spdx` knows a licence only when every word of the raw string is in the tables below;
-whatever else (unknown, empty, null, "all rights reserved", extra words) is None, which
-is denied everywhere. A Creative Commons licence without a version is taken as 4.0, as
-iNaturalist and GBIF mean it, and a ported one ("3.0 ES") as the unported one of its
-version; the raw string is kept beside the id in every record.
+`spdx` knows a licence only when the whole raw string is one of the spellings that
+`licence_forms.table` lists, a Creative Commons address, or a notice of the form "(c)
+Ana Ruiz, some rights reserved (CC BY)". Whatever else there is (unknown, empty, null,
+numbers, "all rights reserved", two licences in one string, extra words) is None, which
+is denied everywhere. Codes whose meaning only their source knows, such as Flickr's
+"4", are not guessed.
+
+A Creative Commons licence without a version is taken as 4.0, as iNaturalist and GBIF
+mean it; of what it was elsewhere, the conditions are the same in kind, and credit is
+given in any case. A ported one ("3.0 ES") is taken as the unported one of its version.
+The raw string is kept beside the id in every record. The GNU Free Documentation and
+Free Art licences are known, but only the experimental profile admits them: what their
+copyleft asks of a trained model is not settled.
 """
 
+import functools
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
-# SPDX spells the elements in this order: CC-BY-NC-SA.
-_ELEMENTS = ("BY", "NC", "SA", "ND")
-_COMBINATIONS = ("BY", "BY-SA", "BY-ND", "BY-NC", "BY-NC-SA", "BY-NC-ND")
+from aplantida_jax.data import licence_forms
+from aplantida_jax.data.licence_forms import COMBINATIONS, VERSIONS, Licence, squeeze
 
 _PUBLIC_DOMAIN = ("CC0-1.0", "CC-PDM-1.0", "CC-PDDC")
 _FREE_CC = tuple(
-    f"CC-{name}-{version}" for name in ("BY", "BY-SA") for version in _VERSIONS
+    f"CC-{name}-{version}" for name in ("BY", "BY-SA") for version in VERSIONS
 )
-_ALL_CC = tuple(f"CC-{name}-{v}" for name in _COMBINATIONS for v in _VERSIONS)
+_ALL_CC = tuple(f"CC-{name}-{v}" for name in COMBINATIONS for v in VERSIONS)
+_TEXTS = {
+    "GFDL-1.2-only": "https://www.gnu.org/licenses/old-licenses/fdl-1.2.html",
+    "GFDL-1.2-or-later": "https://www.gnu.org/licenses/old-licenses/fdl-1.2.html",
+    "GFDL-1.3-only": "https://www.gnu.org/licenses/fdl-1.3.html",
+    "GFDL-1.3-or-later": "https://www.gnu.org/licenses/fdl-1.3.html",
+    "LAL-1.3": "https://artlibre.org/licence/lal/en/",
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "CC-PDM-1.0": "https://creativecommons.org/publicdomain/mark/1.0/",
+    "CC-PDDC": "https://creativecommons.org/licenses/publicdomain/",
+    # Version 1.0 had its elements in this order.
+    "CC-BY-NC-ND-1.0": "https://creativecommons.org/licenses/by-nd-nc/1.0/",
+}
 
 PROFILES: dict[str, frozenset[str]] = {
     "production": frozenset(_PUBLIC_DOMAIN + _FREE_CC),
-    "experimental": frozenset(_PUBLIC_DOMAIN + _ALL_CC),
+    "experimental": frozenset((*_TEXTS, *_ALL_CC)),
 }
 
 # What pretrained weights and foreign teachers may be under, to ship what they made.
@@ -33,100 +51,63 @@ WEIGHT_LICENCES = frozenset(
     {"Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause", "CC0-1.0"}
 )
 
-# Whole strings, after `_simplify`.
-_PHRASES = {
-    "cc0": "CC0-1.0",
-    "cc0 1.0": "CC0-1.0",
-    "cc0 1.0 universal": "CC0-1.0",
-    "cc 0": "CC0-1.0",
-    "cc 0 1.0": "CC0-1.0",
-    "cc zero": "CC0-1.0",
-    "cc zero 1.0": "CC0-1.0",
-    "creative commons 0": "CC0-1.0",
-    "creative commons cc0": "CC0-1.0",
-    "creative commons zero": "CC0-1.0",
-    "creative commons zero 1.0": "CC0-1.0",
-    "creative commons cc0 1.0 universal": "CC0-1.0",
-    "cc0 public domain": "CC0-1.0",
-    "cc0 public domain dedication": "CC0-1.0",
-    "cc0 1.0 universal public domain dedication": "CC0-1.0",
-    "public domain dedication": "CC0-1.0",
-    "no rights reserved": "CC0-1.0",
-    "no rights reserved cc0": "CC0-1.0",
-    "ningun derecho reservado": "CC0-1.0",
-    "sin derechos reservados": "CC0-1.0",
-    "pd": "CC-PDM-1.0",
-    "pdm": "CC-PDM-1.0",
-    "pdm 1.0": "CC-PDM-1.0",
-    "cc pdm": "CC-PDM-1.0",
-    "cc pdm 1.0": "CC-PDM-1.0",
-    "public domain": "CC-PDM-1.0",
-    "public domain mark": "CC-PDM-1.0",
-    "public domain mark 1.0": "CC-PDM-1.0",
-    "dominio publico": "CC-PDM-1.0",
-    "marca de dominio publico": "CC-PDM-1.0",
-    "marca de dominio publico 1.0": "CC-PDM-1.0",
-    "cc pddc": "CC-PDDC",
-}
-
-# Words of a Creative Commons name; a string with any other word is not one.
-_WORDS = {
-    "by": "BY",
-    "attribution": "BY",
-    "atribucion": "BY",
-    "reconocimiento": "BY",
-    "nc": "NC",
-    "noncommercial": "NC",
-    "nocomercial": "NC",
-    "sa": "SA",
-    "sharealike": "SA",
-    "compartirigual": "SA",
-    "nd": "ND",
-    "noderivatives": "ND",
-    "noderivs": "ND",
-    "sinobraderivada": "ND",
-    "sinderivadas": "ND",
-}
-_FILLERS = frozenset(
-    ("cc", "creative", "commons", "license", "licence", "licencia", "international")
-    + ("internacional", "unported", "generic", "generica", "generico", "v", "version")
-    + ("de",)
-)
-# One of these says that the words above are meant as a licence.
-_MARKERS = frozenset({"cc", "creative", "by", *_VERSIONS})
-_JOINED = (
-    ("non commercial", "noncommercial"),
-    ("no comercial", "nocomercial"),
-    ("share alike", "sharealike"),
-    ("no derivatives", "noderivatives"),
-    ("no derivative works", "noderivatives"),
-    ("no derivs", "noderivs"),
-    ("compartir igual", "compartirigual"),
-    ("sin obra derivada", "sinobraderivada"),
-    ("sin derivadas", "sinderivadas"),
-)
-
+_LONGEST = 300  # characters; no known spelling is longer
 _URL = re.compile(
-    r"(?:https?:)?//(?:www\.)?creativecommons\.org/"
-    r"(?:(?P<cc>licenses/(?P<name>[a-z-]+)/(?P<version>[0-9.]+)(?:/[a-z-]{2,8})?)"
-    r"|publicdomain/(?P<domain>zero|mark)/1\.0)"
-    r"(?:/(?:deed|legalcode)(?:\.[a-z_-]{2,7})?)?/?"
+    r"(?:(?:https?:)?//)?(?:www\.)?creativecommons\.org/(?:"
+    r"licenses/(?P<code>[a-z-]+)/(?P<version>[0-9]\.[0-9])(?:/(?P<port>(?!deed|legalcode)[a-z]+))?"
+    r"|publicdomain/(?P<tool>zero|mark)/1\.0"
+    r"|licenses/(?P<dedication>publicdomain))"
+    r"(?:/(?:deed|legalcode)(?:\.[a-z]{2,3}(?:[_-](?:[a-z]{2}|hans|hant|latn))?)?)?/?"
+    # What Creative Commons' chooser and search engines append.
+    r"(?:\?ref=(?:chooser-v1|openverse|ccsearch))?",
+    re.ASCII,
 )
-# iNaturalist's and Flickr's "(c) Ana, some rights reserved (CC BY-NC)".
-_SOME_RIGHTS = re.compile(r".*\b(?:some|no) rights reserved \((?P<code>[^()]+)\)")
+_OF_CODE = {code: name for name, codes in COMBINATIONS.items() for code in codes}
+_LICENSED = ("thisworkislicensedundera", "thisworkislicensedunder") + (
+    "licensedundera",
+    "licensedunder",
+)
+_NOTICE = re.compile(
+    r"(?:(?:\(c\)|©) ?(?P<holder>[^(),]+), )?"
+    r"(?P<rights>\w+ \w+ \w+) \((?P<code>[^()]+)\)"
+)
+_DASH = re.compile(r"\s[-\u2010-\u2015]|[-\u2010-\u2015]\s")
+_SOME_RIGHTS = frozenset(
+    ("somerightsreserved", "algunosderechosreservados", "algunsdretsreservats")
+    + ("algunsdireitosreservados", "certainsdroitsreserves")
+    + ("einigerechtevorbehalten", "alcunidirittiriservati")
+)
+_NO_RIGHTS = frozenset({"norightsreserved", "ningunderechoreservado"})
+# A holder is a name: a few words, none of which speaks of rights.
+_MOST_WORDS = 6
+_NAME_WORD = re.compile(r"[^\W_][\w.'\u2019@-]*|&")
+_RIGHTS_WORDS = """
+    all no not non none nor never nothing without with except excepting excluding only
+    but unless until if or some under rights right reserved copyright license licence
+    licensed licenced unlicensed licences licenses public domain cc cc0 by nc nd sa
+    creative commons attribution todos todo ningun sin salvo excepto solo algunos
+    derechos reservados licencia tous droits reserves aucun sauf pas alle rechte
+    vorbehalten keine nicht nur tutti diritti riservati nessun tots drets"""
+_NOT_IN_NAMES = frozenset(_RIGHTS_WORDS.split())
 
 
 def spdx(raw: object) -> str | None:
     """The SPDX id of a document's licence string; None is unknown, hence denied."""
-    if not isinstance(raw, str):
-        return None
-    text = unicodedata.normalize("NFKC", raw).strip().casefold()
-    if match := _URL.fullmatch(text):
-        return _of_url(match)
-    if match := _SOME_RIGHTS.fullmatch(text):
-        text = match["code"]
-    text = _simplify(text)
-    return _PHRASES.get(text) or _of_words(text)
+    return _spdx(raw) if isinstance(raw, str) and len(raw) <= _LONGEST else None
+
+
+def address(licence: str) -> str:
+    """Where the text of a known licence is; `licence` is in the experimental profile.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if licence in _TEXTS:
+        return _TEXTS[licence]
+    if licence not in PROFILES["experimental"]:
+        raise ValueError(f"{licence} is not a known licence")
+    _, *code, version = licence.lower().split("-")
+    return f"https://creativecommons.org/licenses/{'-'.join(code)}/{version}/"
 
 
 def allowed(licence: str | None, profile: str) -> bool:
@@ -160,42 +141,79 @@ def verdict(provenance: Sequence[Mapping[str, Any]]) -> tuple[bool, list[str]]:
     return not reasons, reasons
 
 
+# A collection has few spellings, each of them many times.
+@functools.lru_cache(maxsize=4096)
+def _spdx(raw: str) -> str | None:
+    text = " ".join(raw.split())
+    if match := _URL.fullmatch(text.lower()):
+        return _of_url(match)
+    licence = _id(_of_words(squeeze(text)))
+    if licence in _PUBLIC_DOMAIN and _DASH.search(text):
+        return None  # "no - rights reserved"
+    if licence is None and (match := _NOTICE.fullmatch(text.lower())):
+        return _of_notice(match)
+    return licence
+
+
 def _of_url(match: re.Match[str]) -> str | None:
-    if match["domain"]:
-        return {"zero": "CC0-1.0", "mark": "CC-PDM-1.0"}[match["domain"]]
-    return _compose((_WORDS.get(word) for word in match["name"].split("-")), match)
-
-
-def _of_words(text: str) -> str | None:
-    for spaced, joined in _JOINED:
-        text = text.replace(spaced, joined)
-    words = text.split()
-    if not _MARKERS.intersection(words):
+    if match["tool"]:
+        return {"zero": "CC0-1.0", "mark": "CC-PDM-1.0"}[match["tool"]]
+    if match["dedication"]:
+        return "CC-PDDC"
+    port, version = match["port"], match["version"]
+    if port and (port not in licence_forms.PORTS or version == "4.0"):
         return None
-    versions = {word for word in words if word in _VERSIONS}
-    elements = [w for w in words if w not in _FILLERS and w not in versions]
-    if len(versions) > 1:
+    if match["code"] not in _OF_CODE or version not in VERSIONS:
         return None
-    return _compose((_WORDS.get(w) for w in elements), {"version": "".join(versions)})
+    return f"CC-{_OF_CODE[match['code']]}-{version}"
 
 
-def _compose(
-    elements: Iterable[str | None], match: Mapping[str, str] | re.Match[str]
-) -> str | None:
-    """Elements in any order -> id; None for an unknown element or combination."""
-    found = set(elements)
-    if None in found:
+def _of_notice(match: re.Match[str]) -> str | None:
+    """The code counts, if the words before it agree and nothing else is said."""
+    if match["holder"] is not None and not _is_name(match["holder"]):
         return None
-    name = "-".join(element for element in _ELEMENTS if element in found)
-    licence = f"CC-{name}-{match['version'] or '4.0'}"
-    return licence if licence in PROFILES["experimental"] else None
+    licence = _id(licence_forms.table().get(squeeze(match["code"])))
+    rights = squeeze(match["rights"])
+    if rights in _SOME_RIGHTS and licence in _ALL_CC:
+        return licence
+    if rights in _NO_RIGHTS and licence in _PUBLIC_DOMAIN:
+        return licence
+    return None
 
 
-def _simplify(text: str) -> str:
-    """No accents, no punctuation but the dots of versions, single spaces."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    plain = "".join(c for c in decomposed if not unicodedata.combining(c))
-    plain = re.sub(r"(?<=[a-z])(?=[1-4]\.[05]\b)", " ", plain)  # by4.0, v4.0
-    plain = re.sub(r"[^a-z0-9.]+", " ", plain)
-    words = (word.strip(".") for word in plain.split())
-    return " ".join(word for word in words if word)
+def _is_name(holder: str) -> bool:
+    words = holder.split()
+    return 0 < len(words) <= _MOST_WORDS and all(
+        _NAME_WORD.fullmatch(word) and squeeze(word) not in _NOT_IN_NAMES
+        for word in words
+    )
+
+
+def _of_words(squeezed: str) -> Licence | None:
+    """A known spelling, or two in "X (Y)" that say the same."""
+    known = licence_forms.table()
+    for start in ("", *_LICENSED):
+        rest = squeezed.removeprefix(start)
+        if start and rest == squeezed:
+            continue
+        if rest in known:
+            return known[rest]
+        if match := re.fullmatch(r"([^()]+)\(([^()]+)\)([^()]*)", rest):
+            outer, inner = known.get(match[1] + match[3]), known.get(match[2])
+            if outer and inner and (both := _agreed(outer, inner)):
+                return both
+    return None
+
+
+def _agreed(one: Licence, other: Licence) -> Licence | None:
+    """What both say; one of them may leave the version open."""
+    versions = {one.version, other.version} - {""}
+    if one.name != other.name or len(versions) > 1:
+        return None
+    return Licence(one.name, "".join(versions))
+
+
+def _id(licence: Licence | None) -> str | None:
+    if licence is None or licence.name in PROFILES["experimental"]:
+        return licence and licence.name
+    return f"{licence.name}-{licence.version or '4.0'}"
