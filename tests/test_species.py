@@ -21,10 +21,11 @@ def test_there_are_36_species_of_12_genera():
     assert len(GENERA) == 12
 
 
-def test_names_are_binomials_in_the_accepted_spelling():
+def test_names_are_binomials_in_the_accepted_spelling_but_for_a_diaeresis():
     for species in SPECIES:
         assert re.fullmatch(r"[A-Z][a-z]+ (× )?[a-zë]{4,}", species.latin_name)
-        assert names.normalise(species.latin_name) == species.latin_name
+        accepted = species.latin_name.replace("ë", "e")
+        assert names.normalise(species.latin_name) == accepted
         assert names.genus_of(species.latin_name) == species.genus
         assert species.family.endswith("aceae")
 
@@ -40,7 +41,7 @@ def test_another_spelling_is_another_string_of_the_same_name():
     for species in SPECIES:
         other = respell(species.latin_name)
         assert other != species.latin_name
-        assert names.normalise(other) == species.latin_name
+        assert names.normalise(other) == names.normalise(species.latin_name)
 
 
 def test_the_other_spelling_differs_in_all_that_is_often_different():

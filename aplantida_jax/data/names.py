@@ -1,92 +1,190 @@
 """Latin names in one spelling, so that one species is one class.
 
-"QUERCUS  ROBUR L.", "Quercus\\u00a0robur" and "quercus robur" are "Quercus robur";
-"Mentha x piperita" and "mentha ×piperita" are "Mentha × piperita". Names follow the
-International Code of Nomenclature for algae, fungi, and plants (Shenzhen Code): the
-hybrid sign is ×, and the ranks kept below species are subsp., var. and f.
+"QUERCUS  ROBUR L.", "<i>Quercus robur</i>" and "quercus\\u00a0robur" are "Quercus
+robur"; "Mentha x piperita" and "mentha ×piperita" are "Mentha × piperita". The rules
+are those of the International Code of Nomenclature for algae, fungi, and plants
+(Shenzhen Code):
+
+- hybrids have the sign ×, graft-chimaeras + (Art. H.1, H.3; ICNCP Art. 24);
+- letters are those of Latin: æ is ae, ü is ue, é is e, and a diaeresis, which is
+  permitted but says nothing, is left out (Art. 60.7), so Isoëtes is Isoetes;
+- of ranks below species only the last counts (Art. 24.1);
+- nothing more than the genus is known of "Rosa sp.", "Rosa cf. canina", "Rosa sect.
+  Caninae" and "Rosa 'Peace'", so that is what they are.
+
+What is no name of a genus or below ("Rosaceae", "unknown", other scripts) is "".
 """
 
+import html
 import re
 import unicodedata
 
 HYBRID = "×"
+GRAFT = "+"
 
-_HYBRID_SIGNS = str.maketrans(dict.fromkeys("✕✖⨯╳", HYBRID))
+_LONGEST = 300  # characters; no name is longer
+_SIGNS = (HYBRID, GRAFT)
+# The last two are Cyrillic and look like the letter that stands for the sign.
+_CROSSES = ("x", "X", "\u0445", "\u0425")
+_LETTERS = str.maketrans(
+    {sign: f" {HYBRID} " for sign in "×✕✖⨯╳"}
+    | dict.fromkeys("_\u00b7", " ")
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-")
+    | {"+": " + "}
+    | {"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ß": "ss", "ı": "i", "ł": "l"}
+    | {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}
+    | {"ø": "oe", "Ø": "Oe", "å": "ao", "Å": "Ao"}
+    | {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
+)
 # Zero-width characters and the soft hyphen survive copy and paste from web pages.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_PARENTHESES = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_APOSTROPHE = re.compile(r"(?<=[A-Za-z])['\u2019\u02bc](?=[A-Za-z])")
+_GLUED_CROSS = re.compile(r"\bx(?=[A-Z][a-z])")  # xCuprocyparis
+_WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 _RANKS = {
     "subsp": "subsp.",
     "ssp": "subsp.",
     "subspecies": "subsp.",
+    "nothosubsp": "nothosubsp.",
+    "nothossp": "nothosubsp.",
     "var": "var.",
     "variety": "var.",
     "varietas": "var.",
+    "nothovar": "nothovar.",
     "f": "f.",
+    "fo": "f.",
     "forma": "f.",
 }
+# In the place of an epithet these say that there is none, or none for certain.
+_NO_EPITHET = frozenset(
+    ("sp", "spp", "spec", "species", "cf", "aff", "nr", "indet", "unknown", "cv")
+    + ("cultivar", "hybrid", "hybrids", "hort", "auct", "agg", "sect", "section")
+    + ("subg", "subgen", "subgenus", "ser", "series", "group", "gr", "et", "ex", "in")
+    + ("and", "or", "complex", "sensu", *_RANKS)
+)
+_NO_GENUS = frozenset(
+    (
+        "unknown",
+        "unidentified",
+        "undetermined",
+        "indet",
+        "indeterminate",
+        "none",
+        "null",
+    )
+    + ("nan", "na", "plant", "plants", "planta", "plantae", "species", "sp", "spp")
+    + ("desconocida", "desconocido", "indeterminada", "indeterminado", "cf", "aff")
+    + ("tracheophyta", "magnoliopsida", "liliopsida", "angiospermae", "incertae", "no")
+    # Families by their old names.
+    + ("compositae", "cruciferae", "gramineae", "guttiferae", "labiatae")
+    + ("leguminosae", "palmae", "umbelliferae", "papilionaceae")
+)
+_ABOVE_GENUS = ("aceae", "oideae")  # families, subfamilies (Art. 18.1, 19.1)
 # After "f." these say that it was the "filius" of an author: "Hook. f. ex Benth.".
-_AUTHOR_WORDS = frozenset({"ex", "et", "in", "and", "non", "de", "von", "auct"})
+_AUTHOR_WORDS = frozenset({"ex", "et", "in", "and", "non", "nec", "de", "von", "auct"})
 
 
 def normalise(raw: object) -> str:
-    """The one spelling of a Latin name, "" when `raw` is not one.
+    """The one spelling of a Latin name, "" when `raw` is not one; never raises.
 
-    The binomial, and subsp./var./f. with their epithets, are kept; authors, cultivars
-    and qualifiers are dropped. "Rosa L." and "Rosa sp." are the genus "Rosa".
+    The binomial, and the lowest of subsp., var. and f. with its epithet, are kept;
+    authors, years, cultivars, qualifiers and what is in brackets are dropped.
     """
     if not isinstance(raw, str):
         return ""
-    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", raw))
-    text = text.replace("_", " ").translate(_HYBRID_SIGNS).replace(HYBRID, " × ")
-    words = [HYBRID if word in ("x", "X") else word for word in text.split()]
+    words = _words(raw)
     parts = _binomial(words)
     if not parts:
         return ""
-    return " ".join(parts + _below_species(words[len(parts) :]))
+    if len(parts) - (parts[0] in _SIGNS) == 1:
+        return " ".join(parts)
+    return " ".join(parts + _below_species(words[len(parts) :], parts))
 
 
 def genus_of(name: str) -> str:
-    """The genus of a normalised name, without a hybrid sign before it."""
-    return next((word for word in name.split() if word != HYBRID), "")
+    """The genus of a normalised name, without a sign before it."""
+    return next((word for word in name.split() if word not in _SIGNS), "")
+
+
+def _words(raw: str) -> list[str]:
+    """Words of ASCII letters (others stay and are no words), and the signs."""
+    # Cut first: an endless entity would be an endless number.
+    text = _CONTROL.sub(" ", _TAG.sub(" ", html.unescape(raw[:_LONGEST])))
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).translate(_LETTERS)
+    decomposed = unicodedata.normalize("NFD", text)
+    text = "".join(c for c in decomposed if not unicodedata.combining(c))
+    text = _GLUED_CROSS.sub(f" {HYBRID} ", _APOSTROPHE.sub("", text))
+    text = _PARENTHESES.sub(" ", text).rstrip(" ,;:")
+    if text.isupper():
+        text = text.lower()
+    words = [HYBRID if word in _CROSSES else word for word in text.split()]
+    if words and _ends_a_sentence(words[-1]):
+        words[-1] = words[-1].rstrip(".")
+    return words
+
+
+def _ends_a_sentence(word: str) -> bool:
+    """ "robur." has its epithet whole, "Mill." and "spp." are abbreviations."""
+    plain = word.rstrip(".")
+    return word != plain and len(plain) > 3 and plain == plain.lower()
 
 
 def _binomial(words: list[str]) -> list[str]:
-    """[×] Genus [[×] epithet]; [] when the first word is not one."""
-    parts: list[str] = []
-    if words and words[0] == HYBRID:
-        parts.append(HYBRID)
+    """[sign] Genus [[sign] epithet]; [] when the first word is not one."""
+    parts = [word for word in words[:1] if word in _SIGNS]
     rest = words[len(parts) :]
-    if not rest or not _WORD.fullmatch(rest[0]):
+    if not rest or not _is_genus(rest[0]):
         return []
     parts.append(rest[0].capitalize())
-    hybrid = len(rest) > 1 and rest[1] == HYBRID
-    epithet = rest[1 + hybrid] if len(rest) > 1 + hybrid else ""
-    if _WORD.fullmatch(epithet) and epithet.lower() not in ("sp", "spp"):
-        parts += [HYBRID] * hybrid + [epithet.lower()]
+    sign = [word for word in rest[1:2] if word in _SIGNS]
+    epithet = rest[1 + len(sign)] if len(rest) > 1 + len(sign) else ""
+    epithet = epithet.rstrip(",;:")
+    if _is_epithet(epithet):
+        parts += [*sign, epithet.lower()]
     return parts
 
 
-def _below_species(words: list[str]) -> list[str]:
-    """The hybrid's other parent, and the ranks; everything else is an author."""
+def _is_genus(word: str) -> bool:
+    lower = word.lower()
+    known = lower not in _NO_GENUS and not lower.endswith(_ABOVE_GENUS)
+    return known and len(word) > 1 and bool(_WORD.fullmatch(word))
+
+
+def _is_epithet(word: str) -> bool:
+    known = word.lower() not in _NO_EPITHET
+    return known and len(word) > 1 and bool(_WORD.fullmatch(word))
+
+
+def _below_species(words: list[str], first: list[str]) -> list[str]:
+    """The hybrid's other parent, or the lowest rank; everything else is an author."""
     kept: list[str] = []
     for position, word in enumerate(words[:-1]):
         rank = _RANKS.get(word.rstrip(".").lower())
-        epithet = words[position + 1]
-        if word == HYBRID:
-            return [*kept, *_other_parent(words[position:])]
-        if rank is None or not _WORD.fullmatch(epithet):
+        epithet = words[position + 1].rstrip(",;:")
+        if word in _SIGNS:
+            return kept + _other_parent(words[position:], genus_of(" ".join(first)))
+        if rank is None or not _is_epithet(epithet):
             continue
         # An author's "f." is followed by another author or by nothing.
         if rank == "f." and (epithet != epithet.lower() or epithet in _AUTHOR_WORDS):
             continue
-        kept += [rank, epithet.lower()]
+        kept = [rank, epithet.lower()]
     return kept
 
 
-def _other_parent(words: list[str]) -> list[str]:
-    """ "× robur" and "× Quercus robur" of a hybrid formula."""
-    parent = _binomial(words)
-    if len(parent) == 2 and words[1] == words[1].lower():
-        return [HYBRID, words[1]]
-    return parent
+def _other_parent(words: list[str], genus: str) -> list[str]:
+    """ "× petraea" of "× petraea", "× Q. petraea" and "× Quercus petraea"."""
+    sign, *rest = words
+    initial = re.fullmatch(r"([A-Za-z])\.", rest[0])
+    if initial and initial[1].upper() == genus[0]:
+        rest = rest[1:]
+    elif rest[0] != rest[0].lower():
+        parent = _binomial(words)
+        if len(parent) < 3 or parent[1] != genus:
+            return parent
+        rest = rest[1:]
+    epithet = rest[0].rstrip(",;:") if rest else ""
+    return [sign, epithet.lower()] if _is_epithet(epithet) else []

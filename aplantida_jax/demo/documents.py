@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aplantida_jax.data import names
 from aplantida_jax.demo import draw
 from aplantida_jax.demo.collection import (
     FAULTS,
@@ -101,7 +102,7 @@ def collect(*, seed: int, species: int, images: int, image_size: int) -> Collect
         },
         "images_in_unfit_documents": len(astray),
         "spelled_twice": [
-            plant.latin_name
+            names.normalise(plant.latin_name)
             for plant in SPECIES[:species]
             if not plant.latin_name.isascii()
         ],
@@ -176,7 +177,7 @@ def _facts(naming: _Naming, entries: Sequence[Entry]) -> dict[str, Any]:
     """What is true of the images in documents that fit."""
     kinds = {raw: kind for kind, raws in LICENCES.items() for raw in raws}
     per_species = collections.Counter(
-        SPECIES[entry.picture.species].latin_name for entry in entries
+        names.normalise(SPECIES[entry.picture.species].latin_name) for entry in entries
     )
     copies = [
         (naming.url(entry), naming.url(entries[entry.copy_of]), entry.picture.remake)
