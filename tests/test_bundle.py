@@ -107,7 +107,10 @@ def test_credits_name_every_author_once_per_licence():
 
     text = bundle.credits_of(photos, [*INFO["provenance"], weights])
 
-    assert "CC-BY-4.0 (6 photos)\n  Ana Pérez (2)\n  José Ruiz (2)\n" in text
-    assert "unnamed, from example (2)" in text
+    assert (
+        "CC-BY-4.0 (6 photos)\nhttps://creativecommons.org/licenses/by/4.0/\n" in text
+    )
+    assert "    Ana Pérez (2)\n    José Ruiz (2)\n" in text
+    assert "authors whom the source does not name (2)" in text
     assert "imagenet.npz (Apache-2.0)" in text
     assert text.index("CC-BY-4.0") < text.index("CC0-1.0")

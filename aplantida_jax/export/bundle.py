@@ -10,7 +10,6 @@ A bundle is self-contained: names and thresholds travel with the weights. It has
 dates, so that the same checkpoint gives the same bytes.
 """
 
-import collections
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aplantida_jax import files
+from aplantida_jax.data import credits
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.data.records import Photo
 from aplantida_jax.errors import UserError
@@ -38,8 +38,8 @@ _CALIBRATION = ("temperature", "threshold", "genus_threshold") + (
 # A line a paragraph: the app wraps it to the width of its screen.
 _CREDITS_HEAD = (
     "This plant identifier was trained on the photos of the people below, under the "
-    "licences they chose.\nLicences are SPDX identifiers; their texts are at "
-    "https://spdx.org/licenses/\n"
+    "licences they chose; the number of their photos stands behind their names. The "
+    "photos were cropped, scaled and changed in colour for training.\n"
 )
 
 
@@ -143,18 +143,9 @@ def copy(source: Path, target: Path) -> dict[str, Any]:
 
 
 def credits_of(photos: Iterable[Photo], provenance: Sequence[Mapping[str, Any]]) -> str:
-    """The text of CREDITS: every licence and author, with how many photos."""
-    counts: dict[str, collections.Counter[str]] = collections.defaultdict(
-        collections.Counter
-    )
-    for photo in photos:
-        author = " ".join(photo.attribution.split()) or f"unnamed, from {photo.source}"
-        counts[photo.licence][author] += 1
-    parts = [_CREDITS_HEAD]
-    for licence in sorted(counts):
-        authors = counts[licence]
-        parts.append(f"\n{licence} ({authors.total()} photos)\n")
-        parts += [f"  {author} ({authors[author]})\n" for author in sorted(authors)]
+    """The text of CREDITS: licences with their addresses, sources, authors, weights."""
+    found = credits.of_photos(vars(photo) for photo in photos)
+    parts = [_CREDITS_HEAD, *found.lines()]
     weights = [a for a in provenance if a["kind"] != "data" and a["licences"]]
     if weights:
         parts.append("\nWeights that it started from\n")
