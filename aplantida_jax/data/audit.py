@@ -4,50 +4,35 @@ Works before the download, then knowing only the documents and whether a sample 
 answers; and after it, then with broken images, sizes and duplicates. Every figure says
 how many images it rests on.
 
-`broken_url_rate` is that of the download or of the sample, whichever asked for more, or
-null. A broken URL is one that gave no picture, for whatever reason.
+`broken_url_rate` is that of the download or of the sample, whichever asked for more,
+or null. A broken URL is one that gave no picture, for whatever reason. `label_errors`
+lists pairs of photos that are the same, or nearly, under different names: of each pair,
+one name is likely to be wrong.
 """
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging
 
 from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import (
+    audit_chart,
+    audit_figures,
     audit_page,
-    decode,
+    audit_pairs,
     image_figures,
     labels,
-    licences,
     reachability,
     records,
-    regions,
 )
-from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.audit_figures import Photos
 from aplantida_jax.data.image_figures import ImageFigures, Pair
 from aplantida_jax.data.journal import Outcome
 
 _STAGE = "audit"
-_THUMBNAIL = 160  # pixels of the short side
-
-
-@dataclasses.dataclass(frozen=True)
-class _Photos:
-    """What one pass over `photos.jsonl` gives.
-
-    Attributes:
-        class_of: image id -> class id.
-        per_class: int64 [classes]: photos.
-        sample: URLs to ask, a random sample because photos come by their hash.
-    """
-
-    class_of: dict[str, int]
-    per_class: np.ndarray
-    sample: list[str]
+_MOST_LISTED = 1000  # label errors in audit.json
 
 
 def run(config: Any, workdir: Path) -> None:
@@ -59,12 +44,16 @@ def run(config: Any, workdir: Path) -> None:
         config,
         stage=_STAGE,
         inputs=_inputs(config),
-        depends_on=("audit", "split", "source"),
+        depends_on=("audit", "dataset", "split", "source"),
     )
     if begin(out_dir=out_dir) is None:
         return
     label_map = labels.read(paths.classes(config))
-    photos = _read_photos(config, len(label_map))
+    photos = audit_figures.collect(
+        records.read_rows(paths.photos(config), made_by="export_dataset"),
+        len(label_map),
+        config.audit.sample_urls,
+    )
     if config.dry_run:
         logging.info(
             "dry run: would ask for %d URLs, at least %.2f hours at %.1f requests/s",
@@ -97,61 +86,69 @@ def _schema(config: Any) -> Path:
     return paths.export_dir(config) / "schema.json"
 
 
-def _read_photos(config: Any, classes: int) -> _Photos:
-    limit = config.audit.sample_urls if config.audit.sample_urls >= 0 else None
-    class_of: dict[str, int] = {}
-    sample: list[str] = []
-    per_class = np.zeros(classes, np.int64)
-    made_by = "export_dataset"
-    for photo in records.read_photos(paths.photos(config), made_by=made_by):
-        class_of[photo.image_id] = photo.class_id
-        per_class[photo.class_id] += 1
-        if limit is None or len(sample) < limit:
-            sample.append(photo.url)
-    return _Photos(class_of, per_class, sample)
-
-
 def _write(
-    config: Any, work: Path, label_map: labels.LabelMap, photos: _Photos
+    config: Any, work: Path, label_map: labels.LabelMap, photos: Photos
 ) -> dict[str, Any]:
     """Writes the three files; returns what audit.json holds."""
-    figures = _image_figures(config)
-    duplicates: dict[str, Any] | None = None
-    pairs: list[Pair] = []
-    if figures is not None:
-        distance = config.split.phash_distance
-        duplicates, pairs = figures.duplicates(
-            photos.class_of, distance, config.audit.thumbnails
-        )
-    urls = {
-        "download": _of_download(figures),
-        "sample": reachability.ask(config, photos.sample) if photos.sample else None,
-    }
-    audit = {
-        "label_map": label_map.fingerprint,
-        "photos": len(photos.class_of),
-        "broken_url_rate": _broken_rate(urls),
-        "urls": urls,
-        "classes": _classes(photos.per_class),
-        "images": figures.summary() if figures else None,
-        "duplicates": duplicates,
-        "licences": _licences(config),
-        "regions": _regions(label_map, photos.per_class),
-    }
-    chart = audit_page.histogram(photos.per_class.tolist())
-    files.write_bytes(work / "images_per_class.png", chart)
+    audit, pairs = _audit(config, label_map, photos)
+    counts = photos.per_class.tolist()
+    charts = {dark: audit_chart.histogram(counts, dark=dark) for dark in (False, True)}
+    files.write_bytes(work / "images_per_class.png", charts[False])
     files.write_json(work / "audit.json", audit)
-    shown = _thumbnails(config, label_map, photos, pairs)
-    files.write_text(work / "audit.html", audit_page.render(audit, chart, shown))
+    shown = audit_pairs.shown(config, pairs, label_map, photos.class_of)
+    files.write_text(work / "audit.html", audit_page.render(audit, charts, shown))
     _log(audit, paths.audit_dir(config))
     return audit
 
 
-def _image_figures(config: Any) -> ImageFigures | None:
+def _audit(
+    config: Any, label_map: labels.LabelMap, photos: Photos
+) -> tuple[dict[str, Any], list[Pair]]:
+    """What audit.json holds, and pairs of duplicates, those of two species first."""
+    figures = _image_figures(config, photos)
+    duplicates: dict[str, Any] | None = None
+    pairs: list[Pair] = []
+    if figures is not None:
+        most = max(_MOST_LISTED, config.audit.thumbnails)
+        distance = config.split.phash_distance
+        duplicates, pairs = figures.duplicates(photos.class_of, distance, most)
+    urls = {
+        "download": _of_download(figures),
+        "sample": reachability.ask(config, photos.sample) if photos.sample else None,
+    }
+    schema = files.read_json(_schema(config), made_by="export_dataset")
+    errors = [pair for pair in pairs if not pair.same_class]
+    return {
+        "label_map": label_map.fingerprint,
+        "photos": len(photos.class_of),
+        "export": _export_metrics(config),
+        "broken_url_rate": _broken_rate(urls),
+        "urls": urls,
+        "hosts": audit_figures.of_hosts(photos.hosts),
+        "classes": audit_figures.of_classes(photos.per_class),
+        "images": figures.summary() if figures else None,
+        "duplicates": duplicates,
+        "label_errors": audit_pairs.listed(config, errors, label_map, photos.class_of),
+        "licence_profile": config.dataset.licence_profile,
+        "licences": audit_figures.of_licences(schema, config.dataset.licence_profile),
+        "credits": audit_figures.of_credits(photos.credits),
+        "sources": dict(photos.sources.most_common()),
+        "regions": audit_figures.of_regions(label_map, photos.per_class),
+    }, pairs
+
+
+def _image_figures(config: Any, photos: Photos) -> ImageFigures | None:
     if not paths.download_index(config).exists():
         return None
     rows = files.read_jsonl(paths.download_index(config), made_by="download")
-    return image_figures.collect(Outcome(**row) for row in rows)
+    return image_figures.collect(photos.note_hosts(Outcome(**row) for row in rows))
+
+
+def _export_metrics(config: Any) -> dict[str, Any]:
+    """What the export counted: documents and images, read, kept and refused."""
+    exported = manifest.read(paths.export_dir(config), made_by="export_dataset")
+    metrics: dict[str, Any] = exported["metrics"]
+    return metrics
 
 
 def _of_download(figures: ImageFigures | None) -> dict[str, Any] | None:
@@ -167,76 +164,6 @@ def _broken_rate(urls: dict[str, dict[str, Any] | None]) -> float | None:
         return None
     best = max(known, key=lambda found: found["asked"])
     return best["broken"] / best["asked"]
-
-
-def _classes(per_class: np.ndarray) -> dict[str, Any]:
-    return {
-        "total": len(per_class),
-        "median": float(np.median(per_class)),
-        "mean": round(float(per_class.mean()), 2),
-        "largest": int(per_class.max()),
-        "with_1": int((per_class == 1).sum()),
-        "with_2": int((per_class == 2).sum()),
-    }
-
-
-def _licences(config: Any) -> list[dict[str, Any]]:
-    """Every spelling in the collection, what it means, and how many images have it."""
-    schema = files.read_json(_schema(config), made_by="export_dataset")
-    raw = schema["fields"].get("images[].license", {"values": {}})["values"]
-    return [
-        {"raw": text, "licence": licences.spdx(text), "images": count}
-        for text, count in raw.items()
-    ]
-
-
-def _regions(label_map: labels.LabelMap, per_class: np.ndarray) -> dict[str, Any]:
-    found: dict[str, dict[str, int]] = {}
-    for region in regions.REGIONS:
-        mask = np.array(label_map.in_regions((region,)))
-        found[region] = _count(mask, per_class)
-    nowhere = np.array([not taxon.regions for taxon in label_map.taxa])
-    found["none of these"] = _count(nowhere, per_class)
-    return found
-
-
-def _count(mask: np.ndarray, per_class: np.ndarray) -> dict[str, int]:
-    return {"classes": int(mask.sum()), "photos": int(per_class[mask].sum())}
-
-
-def _thumbnails(
-    config: Any, label_map: labels.LabelMap, photos: _Photos, pairs: list[Pair]
-) -> list[audit_page.Shown]:
-    if not pairs:
-        return []
-    cache = Cache(paths.cache_dir(config), config.download.cache_size_gb)
-    try:
-        shown = []
-        for pair in pairs:
-            left, right = (_thumbnail(cache, i) for i in (pair.left, pair.right))
-            names = dict.fromkeys(
-                label_map.taxa[photos.class_of[i]].latin_name
-                for i in (pair.left, pair.right)
-            )
-            how = "same bytes" if pair.exact else f"{pair.bits} bits apart"
-            caption = f"{' / '.join(names)}: {how} ({pair.left}, {pair.right})"
-            if left and right:
-                shown.append(audit_page.Shown(left, right, caption))
-        return shown
-    finally:
-        cache.close()
-
-
-def _thumbnail(cache: Cache, image_id: str) -> bytes:
-    """A small JPEG, b"" when the image is no longer in the cache."""
-    data = cache.get(image_id)
-    if data is None:
-        return b""
-    try:
-        image = decode.decode(data, max_pixels=10**9, min_target_side=_THUMBNAIL)
-    except decode.BrokenImage:
-        return b""
-    return decode.encode_jpeg(decode.shrink(image, _THUMBNAIL), 80)
 
 
 def _log(audit: dict[str, Any], out_dir: Path) -> None:

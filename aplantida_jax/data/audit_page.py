@@ -1,203 +1,261 @@
-"""The audit as one HTML file that needs nothing else, and its histogram.
+"""The audit as one HTML file that needs nothing else.
 
-Every figure says on how many images it rests.
+Every figure says on how many images it rests. Of long lists the page shows the head;
+audit.json has them whole.
 """
 
-import base64
-import html
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from matplotlib.figure import Figure
+from aplantida_jax.data import audit_findings
+from aplantida_jax.data import audit_markup as markup
+from aplantida_jax.data.audit_pairs import Shown
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem;
-       padding: 1.5rem; color: #1f2a24; background: #fff; }
-h1 { margin: 0 0 .25rem; } h2 { margin: 2.5rem 0 .5rem; font-size: 1.2rem; }
-p.note { color: #5d6a62; margin: .25rem 0 .75rem; }
-table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0;
-text-align: left; border-bottom: 1px solid #e3e8e4; vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; } .pairs { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; width: 18rem; } figure div { display: flex; gap: .25rem; }
-figure img { width: 8.8rem; height: 8.8rem; object-fit: cover; border-radius: 4px; }
-figcaption { font-size: .85rem; color: #5d6a62; } .bad { color: #b0352c; }
-@media (prefers-color-scheme: dark) { body { background: #151b18; color: #e6ece8; }
-  td, th { border-color: #2f3a34; } p.note, figcaption { color: #98a59d; }
-  .bad { color: #ef8078; } img.chart { filter: invert(.88) hue-rotate(180deg); } }
-"""
-_BINS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+_MOST_ROWS = 40  # of a table
+_HOW = {None: "same bytes", 0: "same hash"}
+_SECTIONS = {
+    "classes": "Images per class",
+    "urls": "URLs",
+    "images": "Images",
+    "duplicates": "Duplicates",
+    "licences": "Licences and credits",
+    "regions": "Regions and sources",
+}
 
 
-class Shown(NamedTuple):
-    """A pair of pictures: JPEG bytes, and what to say below."""
+def render(
+    audit: Mapping[str, Any], charts: Mapping[bool, bytes], pairs: Sequence[Shown]
+) -> str:
+    """The page.
 
-    left: bytes
-    right: bytes
-    caption: str
-
-
-def histogram(counts: Sequence[int]) -> bytes:
-    """PNG: how many classes have how many images."""
-    edges = [*_BINS, float("inf")]
-    bars = [
-        sum(low <= count < high for count in counts)
-        for low, high in zip(_BINS, edges[1:], strict=True)
-    ]
-    names = [
-        f"{low}+" if high == float("inf") else _interval(low, int(high) - 1)
-        for low, high in zip(_BINS, edges[1:], strict=True)
-    ]
-    figure = Figure(figsize=(8, 3.6), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    drawn = axes.bar(names, bars, color="#1b7f5c")
-    axes.bar_label(drawn, fontsize=8)
-    axes.set(xlabel="images of a class", ylabel="classes")
-    axes.tick_params(axis="x", labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
-
-
-def render(audit: Mapping[str, Any], chart: bytes, pairs: Sequence[Shown]) -> str:
-    """The page; `audit` is what `audit.json` holds."""
-    classes = audit["classes"]
+    Args:
+        audit: what `audit.json` holds.
+        charts: the histogram as PNG, for a light and for a dark page: {dark: bytes}.
+        pairs: duplicates to show.
+    """
+    contents = {
+        "classes": _classes(audit["classes"], charts),
+        "urls": _urls(audit),
+        "images": _images(audit["images"]),
+        "duplicates": _duplicates(audit, pairs),
+        "licences": _licences(audit),
+        "regions": _regions(audit),
+    }
+    links = "".join(f'<a href="#{k}">{title}</a>' for k, title in _SECTIONS.items())
     body = [
         "<h1>Audit of the dataset</h1>",
-        f'<p class="note">{audit["photos"]:,} photos of {classes["total"]:,} classes '
-        f"· label map {_text(audit['label_map'][:12])}</p>",
-        _section("Images per class", _classes(classes, chart)),
-        _section("URLs", _urls(audit["urls"], audit["broken_url_rate"])),
-        _section("Images", _images(audit["images"])),
-        _section("Duplicates", _duplicates(audit["duplicates"], pairs)),
-        _section("Licences", _licences(audit["licences"])),
-        _section("Regions", _regions(audit["regions"])),
+        markup.paragraph(_about(audit)),
+        f"<nav>{links}</nav>",
+        audit_findings.cards(audit),
+        audit_findings.findings(audit),
+        *(markup.section(k, _SECTIONS[k], contents[k]) for k in _SECTIONS),
     ]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>Audit of the dataset</title><style>{_STYLE}</style>"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>Audit of the dataset</title><style>{markup.STYLE}</style>\n"
         + "\n".join(body)
         + "</html>\n"
     )
 
 
-def _interval(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low}\u2013{high}"
+def _about(audit: Mapping[str, Any]) -> str:
+    export = audit["export"]
+    return (
+        f"{export['documents_read']:,} documents were read, "
+        f"{export['documents_quarantined']:,} of them put into quarantine. Of their "
+        f"{export['images_read']:,} images, {audit['photos']:,} may be used under the "
+        f"{audit['licence_profile']} profile. Label map {audit['label_map'][:12]}."
+    )
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _section(title: str, content: str) -> str:
-    return f"<h2>{_text(title)}</h2>\n{content}"
-
-
-def _note(sentence: str) -> str:
-    return f'<p class="note">{_text(sentence)}</p>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Numbers are set to the right, by the type of the cells."""
-
-    def cell(value: Any) -> str:
-        if isinstance(value, int | float):
-            return f'<td class="n">{value:,}</td>'
-        return f"<td>{_text(value)}</td>"
-
-    lines = [f"<tr>{''.join(map(cell, row))}</tr>" for row in rows]
-    names = "".join(f"<th>{_text(name)}</th>" for name in head)
-    return f"<table><tr>{names}</tr>{''.join(lines)}</table>" if lines else ""
-
-
-def _inline(data: bytes, kind: str, **attributes: str) -> str:
-    extra = "".join(f' {name}="{_text(v)}"' for name, v in attributes.items())
-    encoded = base64.b64encode(data).decode()
-    return f'<img src="data:image/{kind};base64,{encoded}"{extra}>'
-
-
-def _classes(classes: Mapping[str, Any], chart: bytes) -> str:
+def _classes(classes: Mapping[str, Any], charts: Mapping[bool, bytes]) -> str:
     said = (
         f"Median {classes['median']:g}, mean {classes['mean']:g}, largest "
-        f"{classes['largest']:,}; {classes['with_1']:,} classes have one image, "
-        f"{classes['with_2']:,} have two. Rests on photos.jsonl."
+        f"{classes['largest']:,}. A class with one photo can only be trained on; with "
+        "two it has one to validate, and from three on one to test."
     )
+    names = {"with_1": "one photo", "with_2": "two", "with_3_or_more": "three or more"}
+    rows = [
+        (name, classes[key], markup.percent(classes[key], classes["total"]))
+        for key, name in names.items()
+    ]
     alt = "How many classes have how many images"
-    return _note(said) + _inline(chart, "png", alt=alt, **{"class": "chart"})
+    chart = (
+        '<div class="chart"><picture><source media="(prefers-color-scheme: dark)" '
+        f'srcset="{markup.uri(charts[True], "png")}">'
+        f"{markup.image(charts[False], 'png', alt)}</picture></div>"
+    )
+    table = markup.table(("classes with", "classes", "share"), rows)
+    return markup.paragraph(said) + chart + table
 
 
-def _urls(urls: Mapping[str, Any], rate: float | None) -> str:
+def _urls(audit: Mapping[str, Any]) -> str:
     parts = []
+    rate = audit["broken_url_rate"]
     if rate is not None:
-        mark = ' class="bad"' if rate >= 0.05 else ""
+        mark = ' class="bad"' if rate >= audit_findings.BROKEN_TARGET else ""
         parts.append(f"<p><b{mark}>{rate:.1%}</b> broken (target: under 5 %)</p>")
-    for name, sentence in (
-        ("download", "asked for by stage download, and decoded"),
-        ("sample", "asked for just now, without their bodies"),
-    ):
-        found = urls[name]
-        if found is None or not found["asked"]:
-            parts.append(_note(f"No URLs were {sentence}."))
-            continue
-        parts.append(_note(f"{found['asked']:,} URLs {sentence}:"))
-        rows = [("fine", found["asked"] - found["broken"]), *found["reasons"].items()]
-        parts.append(_table(("answer", "URLs"), rows))
+    parts += [
+        _answers(audit["urls"]["download"], "asked for by stage download, and decoded"),
+        _answers(audit["urls"]["sample"], "asked for just now, without their bodies"),
+    ]
+    rows, more = markup.folded(audit["hosts"], _MOST_ROWS)
+    head = ("host", "photos", "in the cache", "gone", "rejected", "to be asked again")
+    keys = ("host", "photos", "ok", "permanent", "rejected", "temporary")
+    table = markup.table(head, [[row[key] for key in keys] for row in rows])
+    parts.append(markup.subsection("Hosts", table, _beyond(more)))
     return "".join(parts)
+
+
+def _answers(found: Mapping[str, Any] | None, sentence: str) -> str:
+    if found is None or not found["asked"]:
+        return markup.paragraph(f"No URLs were {sentence}.")
+    said = f"{found['asked']:,} URLs {sentence}."
+    if found.get("unasked"):
+        said += f" {found['unasked']:,} more were not, as their host was not free."
+    asked = found["asked"]
+    rows = [("a picture", asked - found["broken"], "")]
+    rows += [
+        (name, n, audit_findings.meaning(name)) for name, n in found["reasons"].items()
+    ]
+    return markup.paragraph(said) + markup.table(
+        ("answer", "URLs", "share", "what it means"),
+        [(name, n, markup.percent(n, asked), means) for name, n, means in rows],
+    )
 
 
 def _images(images: Mapping[str, Any] | None) -> str:
     if images is None:
-        return _note("Nothing is known before stage download.")
+        return markup.paragraph("Nothing is known before stage download.")
     sides = images["short_side_percentiles"]
-    said = (
-        f"Rests on {images['downloaded']:,} downloaded images. Short side: smallest "
-        f"{sides['0']:,}, median {sides['50']:,}, largest {sides['100']:,} pixels."
-    )
-    rows = [
-        ("turned upright by their EXIF orientation", images["exif_turned"]),
-        ("with an impossible EXIF orientation", images["exif_impossible"]),
-        ("that show an even surface", images["featureless"]),
+    whole = images["downloaded"]
+    said = f"Rests on {whole:,} downloaded images."
+    names = {
+        "exif_turned": "turned upright by their EXIF orientation",
+        "exif_impossible": "with an impossible EXIF orientation",
+        "featureless": "that show an even surface",
+    }
+    odd = [
+        (n, images[key], markup.percent(images[key], whole)) for key, n in names.items()
     ]
-    faults = _table(("fault", "images"), images["faults"].items())
-    return _note(said) + _table(("images", "number"), rows) + faults
+    names_of = {"0": "smallest", "50": "median", "100": "largest"}
+    head = [names_of.get(key, f"{key} % up to") for key in sides]
+    spread = markup.table(head, [list(sides.values())])
+    return (
+        markup.paragraph(said)
+        + markup.table(("images", "number", "share"), odd)
+        + markup.subsection("Short side of the originals, in pixels", spread)
+    )
 
 
-def _duplicates(found: Mapping[str, Any] | None, pairs: Sequence[Shown]) -> str:
+def _duplicates(audit: Mapping[str, Any], pairs: Sequence[Shown]) -> str:
+    found = audit["duplicates"]
     if found is None:
-        return _note("Nothing is known before stage download.")
+        return markup.paragraph("Nothing is known before stage download.")
     said = (
         f"Rests on {found['images']:,} downloaded images, which form "
         f"{found['groups']:,} groups, the largest of {found['largest_group']:,}. Near: "
-        f"perceptual hashes differ in at most {found['distance']} of 64 bits. Pairs of "
-        "different species are photos under two names: one of them is wrong."
+        f"perceptual hashes differ in at most {found['distance']} of 64 bits. A group "
+        "stays in one split."
     )
     rows = [
         ("same bytes", found["exact"], found["exact_of_different_classes"]),
         ("near duplicates", found["near"], found["near_of_different_classes"]),
     ]
-    figures = [
-        f"<figure><div>{_inline(pair.left, 'jpeg', alt='')}"
-        f"{_inline(pair.right, 'jpeg', alt='')}</div>"
-        f"<figcaption>{_text(pair.caption)}</figcaption></figure>"
-        for pair in pairs
-    ]
-    table = _table(("pairs", "number", "of different species"), rows)
-    return _note(said) + table + f'<p></p><div class="pairs">{"".join(figures)}</div>'
+    table = markup.table(("pairs", "number", "of different species"), rows)
+    parts = [markup.paragraph(said), table]
+    apart = [pair for pair in pairs if pair.names[0] != pair.names[1]]
+    alike = [pair for pair in pairs if pair.names[0] == pair.names[1]]
+    if apart:
+        total = found["exact_of_different_classes"] + found["near_of_different_classes"]
+        sentence = (
+            f"The same photo under two names, {len(apart)} of {total:,} pairs: one of "
+            "the names is likely to be wrong. audit.json lists them with their URLs."
+        )
+        parts.append(_gallery("Probable label errors", sentence, apart))
+    if alike:
+        sentence = "Of one species; the most doubtful first."
+        parts.append(_gallery("Duplicates within a species", sentence, alike))
+    return "".join(parts)
 
 
-def _licences(licences: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        (row["raw"] or "(empty)", row["licence"] or "unknown: denied", row["images"])
-        for row in licences
-    ]
-    said = "Every image of the collection, as its document says."
-    return _note(said) + _table(("as written", "licence", "images"), rows)
+def _gallery(title: str, sentence: str, pairs: Sequence[Shown]) -> str:
+    figures = []
+    for pair in pairs:
+        sides = "".join(
+            f"<span>{markup.image(data, 'jpeg', name)}{markup.latin(name)}</span>"
+            for data, name in zip((pair.left, pair.right), pair.names, strict=True)
+        )
+        how = _HOW.get(pair.bits, f"{pair.bits} of 64 bits apart")
+        caption = markup.text(f"{how} · {' · '.join(pair.ids)}")
+        figures.append(
+            f'<figure><div class="pair">{sides}</div>'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+    gallery = f'<div class="pairs">{"".join(figures)}</div>'
+    return markup.subsection(title, markup.paragraph(sentence), gallery)
 
 
-def _regions(regions: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [(name, row["classes"], row["photos"]) for name, row in regions.items()]
+def _licences(audit: Mapping[str, Any]) -> str:
+    rows = audit["licences"]
+    total = sum(row["images"] for row in rows)
+    unknown = [row for row in rows if row["licence"] is None]
+    known = [row for row in rows if row["licence"] is not None]
+    said = (
+        f"Rests on {total:,} images of all documents. A spelling that is not in the "
+        "table (licence_forms.py, licence_phrases.py) denies its images."
+    )
+    parts = [markup.paragraph(said)]
+    shown, more = markup.folded(unknown, _MOST_ROWS)
+    table = markup.table(
+        ("as written", "images", "share"), [_spelling(row, total) for row in shown]
+    )
+    content = table or markup.paragraph("None.")
+    parts.append(markup.subsection("Unknown spellings, denied", content, _beyond(more)))
+    shown, more = markup.folded(known, _MOST_ROWS)
+    table = markup.table(
+        ("as written", "images", "share", "licence", "use"),
+        [(*_spelling(row, total), row["licence"], _use(row)) for row in shown],
+    )
+    parts.append(markup.subsection("Known spellings", table, _beyond(more)))
+    parts.append(markup.subsection("Credits", _credits(audit["credits"])))
+    return "".join(parts)
+
+
+def _spelling(row: Mapping[str, Any], total: int) -> tuple[Any, ...]:
+    raw = markup.code(row["raw"]) if row["raw"] else "(empty)"
+    return raw, row["images"], markup.percent(row["images"], total)
+
+
+def _use(row: Mapping[str, Any]) -> str:
+    return "admitted" if row["admitted"] else markup.Markup('<b class="bad">denied</b>')
+
+
+def _credits(found: Mapping[str, Any]) -> str:
+    said = f"{found['authors']:,} authors are to be credited."
+    unnamed = found["photos_without_author"]
+    if not unnamed:
+        return markup.paragraph(said + " Every photo names its author.")
+    table = markup.table(("photos that name no author", "photos"), unnamed.items())
+    return markup.paragraph(said) + table
+
+
+def _regions(audit: Mapping[str, Any]) -> str:
     said = "A plant belongs to every region that its countries touch."
-    return _note(said) + _table(("region", "classes", "photos"), rows)
+    regions = [
+        (name, row["classes"], row["photos"]) for name, row in audit["regions"].items()
+    ]
+    sources, more = markup.folded(list(audit["sources"].items()), _MOST_ROWS)
+    return (
+        markup.paragraph(said)
+        + markup.table(("region", "classes", "photos"), regions)
+        + markup.subsection(
+            "Sources", markup.table(("source", "photos"), sources), _beyond(more)
+        )
+    )
+
+
+def _beyond(more: int) -> str:
+    return markup.paragraph(f"And {more:,} more, in audit.json.") if more else ""
