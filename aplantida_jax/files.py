@@ -4,6 +4,8 @@ Every write goes to a temporary name in the same directory, is flushed to the di
 renamed, so that a reader (or a rerun after kill -9) sees the old file or the new one.
 A JSON Lines file ends in a trailer line with the count and the SHA-256 of the lines
 before it, so that a torn or altered file is noticed by whoever reads it to the end.
+Its lines are read and written with orjson, several times as fast as json, within one
+limit: a number has 64 bits at most.
 """
 
 import contextlib
@@ -15,6 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import orjson
 
 from aplantida_jax.errors import UserError
 
@@ -91,8 +95,23 @@ def jsonl_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
             count += 1
 
         yield add
-        trailer = {TRAILER: {"count": count, "sha256": digest.hexdigest()}}
-        out.write(json.dumps(trailer).encode() + b"\n")
+        out.write(to_line({TRAILER: {"count": count, "sha256": digest.hexdigest()}}))
+
+
+def to_line(row: dict[str, Any]) -> bytes:
+    """One JSON object and a newline, for `jsonl_writer`.
+
+    Raises:
+        ValueError: NaN or infinity, which are not JSON.
+        TypeError: what is not JSON otherwise: an integer beyond 64 bits, a key that is
+            no string, a string that is not Unicode (a lone surrogate), an object.
+    """
+    options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME
+    line = orjson.dumps(row, option=options)
+    if b"null" in line:
+        # orjson writes NaN and infinity as null; json tells them from None.
+        json.dumps(row, allow_nan=False)
+    return line
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
@@ -100,7 +119,7 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     count = 0
     with jsonl_writer(path) as add:
         for row in rows:
-            add(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            add(to_line(row))
             count += 1
     return count
 
@@ -120,7 +139,7 @@ def read_jsonl(path: Path, *, made_by: str) -> Iterator[dict[str, Any]]:
             for line in lines:
                 if trailer is not None:
                     raise ValueError("lines after the trailer")
-                row = json.loads(line)
+                row = orjson.loads(line)
                 if TRAILER in row:
                     trailer = row[TRAILER]
                     continue

@@ -1,3 +1,4 @@
+import datetime
 import hashlib
 import json
 import os
@@ -101,6 +102,43 @@ def test_jsonl_ends_in_count_and_hash(tmp_path):
     digest = hashlib.sha256(b"".join(lines)).hexdigest()
     assert json.loads(trailer) == {"_trailer": {"count": 3, "sha256": digest}}
     assert list(files.read_jsonl(path, made_by="split")) == ROWS
+
+
+NONE_AND_NUMBERS = {"a": None, "b": [2**64 - 1, -(2**63), 0.1, -0.0, 1e300], "c": (1,)}
+
+
+def test_jsonl_holds_what_json_does(tmp_path):
+    path = tmp_path / "a.jsonl"
+    files.write_jsonl(path, [NONE_AND_NUMBERS])
+    line = path.read_bytes().splitlines()[0]
+    assert json.loads(line) == json.loads(json.dumps(NONE_AND_NUMBERS))
+    assert list(files.read_jsonl(path, made_by="split")) == [json.loads(line)]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (float("nan"), ValueError),
+        (float("-inf"), ValueError),
+        ([None, {"deep": float("nan")}], ValueError),
+        (2**64, TypeError),
+        ({1: 2}, TypeError),
+        ("\ud800", TypeError),
+        (datetime.datetime(2026, 1, 1), TypeError),
+        ({1, 2}, TypeError),
+    ],
+    ids=["nan", "inf", "deep nan", "65 bits", "key", "surrogate", "date", "set"],
+)
+def test_jsonl_refuses_what_json_cannot_say(tmp_path, value, error):
+    with pytest.raises(error):
+        files.write_jsonl(tmp_path / "a.jsonl", [{"value": value}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jsonl_with_nan_is_damaged(tmp_path):
+    (tmp_path / "a").write_bytes(b'{"a": NaN}\n')
+    with pytest.raises(UserError, match="is damaged"):
+        list(files.read_jsonl(tmp_path / "a", made_by="split"))
 
 
 def test_jsonl_of_nothing_is_a_trailer(tmp_path):

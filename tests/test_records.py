@@ -63,6 +63,25 @@ def test_a_row_that_is_no_photo_names_the_stage_to_run_again(tmp_path, change):
         list(records.read_photos(tmp_path / "a", made_by="split"))
 
 
+def test_rows_are_photos_without_their_class(tmp_path):
+    records.write_photos(tmp_path / "a", PHOTOS)
+    rows = list(records.read_rows(tmp_path / "a", made_by="split"))
+    assert [records.Photo.from_json(row) for row in rows] == PHOTOS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda row: row.pop("phash"), lambda row: row.update(colour="green")],
+    ids=["no phash", "unknown field"],
+)
+def test_rows_with_other_fields_name_the_stage_to_run_again(tmp_path, change):
+    row = PHOTO.to_json()
+    change(row)
+    files.write_jsonl(tmp_path / "a", [row])
+    with pytest.raises(UserError, match=r"fields (phash|colour)\): run stage 'split'"):
+        list(records.read_rows(tmp_path / "a", made_by="split"))
+
+
 def test_a_flipped_bit_names_the_stage_to_run_again(tmp_path):
     path = tmp_path / "photos.jsonl"
     records.write_photos(path, PHOTOS)

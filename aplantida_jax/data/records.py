@@ -6,7 +6,6 @@ trailer (see `aplantida_jax.files`).
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +72,9 @@ class Photo:
         )
 
 
+_FIELDS = frozenset(field.name for field in dataclasses.fields(Photo))
+
+
 def image_id_of(canonical_url: str) -> str:
     """16 hex digits that name the image everywhere; file names come from them only."""
     return hashlib.sha256(canonical_url.encode("utf-8")).hexdigest()[:16]
@@ -83,9 +85,19 @@ def write_photos(path: Path, photos: Iterable[Photo]) -> int:
     return files.write_jsonl(path, (photo.to_json() for photo in photos))
 
 
-def to_line(photo: Photo) -> bytes:
-    """The photo as a line for `files.jsonl_writer`, when several files share it."""
-    return json.dumps(photo.to_json(), ensure_ascii=False).encode() + b"\n"
+def read_rows(path: Path, *, made_by: str) -> Iterator[dict[str, Any]]:
+    """Yields photos as they are in the file, at 0.4 of what a `Photo` costs.
+
+    Raises:
+        UserError: missing or damaged, or a row has other fields than a photo.
+    """
+    for row in files.read_jsonl(path, made_by=made_by):
+        if row.keys() != _FIELDS:
+            odd = ", ".join(sorted(row.keys() ^ _FIELDS))
+            raise UserError(
+                f"{path} is damaged (fields {odd}): run stage '{made_by}' again"
+            )
+        yield row
 
 
 def read_photos(path: Path, *, made_by: str) -> Iterator[Photo]:
