@@ -66,13 +66,30 @@ def test_copies_give_few_pairs():
     hashes = np.full(2000, 5, np.uint64)
     assert len(found_pairs(hashes, 6)) == 1999
     assert duplicates.groups(2000, duplicates.near_pairs(hashes, 6)).max() == 0
-    assert duplicates.count_near_pairs(hashes, 2).tolist() == [1999, 0, 0]
 
 
-def test_counts_by_distance():
-    hashes = np.array([0, 0, 1, 7, 2**63], np.uint64)
-    # 0-1, 0-2^63 differ in one bit, 1-7 and 1-2^63 in two.
-    assert duplicates.count_near_pairs(hashes, 2).tolist() == [1, 2, 2]
+TWIST = 0x5A5A5A5A5A5A5A5A  # 32 bits
+
+
+@pytest.mark.parametrize("many", [100, 1 << 18], ids=["wide bands", "narrow bands"])
+@pytest.mark.parametrize("distance", [0, 1, 2, 6, 11])
+def test_twisted_pairs_against_all_pairs(monkeypatch, many, distance):
+    monkeypatch.setattr(duplicates, "_MANY", many)
+    rng = np.random.default_rng(distance)
+    hashes = clustered_hashes(rng, 300)
+    hashes[rng.choice(300, 100, replace=False)] ^= np.uint64(TWIST)
+    hashes = np.unique(hashes)
+    rng.shuffle(hashes)
+    pairs = [
+        (min(a, b), max(a, b))
+        for left, right in duplicates.near_pairs(hashes, distance, TWIST)
+        for a, b in zip(left.tolist(), right.tolist(), strict=True)
+    ]
+    assert len(pairs) == len(set(pairs))
+    bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :] ^ np.uint64(TWIST))
+    turned = np.argwhere(np.triu(bits <= distance, 1)).tolist()
+    assert len(turned) > 1
+    assert set(pairs) == brute_force(hashes, distance) | set(map(tuple, turned))
 
 
 def test_joins_of_several_kinds_chain():

@@ -2,6 +2,7 @@ import pytest
 
 from aplantida_jax.data.image_figures import Pair, collect
 from aplantida_jax.data.journal import OK, PERMANENT, REJECTED, TEMPORARY, Outcome
+from aplantida_jax.data.phash import MIRROR
 
 
 def fine(number: int, phash: int | None, sha256: str = "", **fields) -> Outcome:
@@ -76,6 +77,15 @@ def test_duplicates_by_kind_and_class():
         Pair(ids[5], ids[6], 0, exact=True, same_class=True),
     ]
     assert len(collect(outcomes).duplicates(class_of, 6, examples=1)[1]) == 1
+
+
+def test_a_mirrored_copy_is_near():
+    outcomes = [fine(0, 0b1), fine(1, MIRROR ^ 0b110), fine(2, 0xFF << 40)]
+    class_of = dict.fromkeys((outcome.image_id for outcome in outcomes), 0)
+    counts, pairs = collect(outcomes).duplicates(class_of, 6, examples=3)
+    assert (counts["near"], counts["largest_group"]) == (1, 2)
+    ids = [outcome.image_id for outcome in outcomes]
+    assert pairs == [Pair(ids[0], ids[1], 3, exact=False, same_class=True)]
 
 
 @pytest.mark.parametrize("outcomes", [[], [Outcome("1", TEMPORARY, "not_asked")]])

@@ -1,9 +1,11 @@
 """Which images belong together: near duplicates by their hashes, and groups.
 
 Everything here is arrays, so that 741,533 images fit. Near duplicates are found through
-bands instead of comparing all pairs: hashes that differ in at most d of 64 bits differ
-in at most d // 4 bits of one of their four 16-bit bands (Norouzi et al. 2012, "Fast
-search in Hamming space with multi-index hashing"). Every candidate is then verified.
+bands of bits instead of comparing all pairs (Norouzi et al. 2012, "Fast search in
+Hamming space with multi-index hashing"). Of hashes that differ in d bits at most, one
+band at least differs in its radius at most, when the radii plus one each sum to d + 1
+(Qin et al. 2018, "GPH: similarity search in Hamming space"). Every candidate is
+verified.
 """
 
 import itertools
@@ -11,8 +13,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-_BANDS = 4
-_BAND_BITS = 16
+# Widths of the bands. Wide ones give fewer candidates, and more places to look at.
+_NARROW, _WIDE = (16, 16, 16, 16), (22, 21, 21)
+_MANY = 1 << 18  # hashes, from which on the wide ones are faster
 _CHUNK = 1 << 22  # candidate pairs looked at together
 MOST_BITS = 11  # beyond it, bands would differ in too many ways to enumerate
 
@@ -27,7 +30,7 @@ def parse_hashes(hashes: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
     return values, known
 
 
-def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[Pairs]:
+def near_pairs(hashes: np.ndarray, distance: int, twist: int = 0) -> Iterator[Pairs]:
     """Pairs of positions whose hashes differ in at most `distance` bits.
 
     Equal hashes are chained: each position is paired with the next one of the same
@@ -37,6 +40,8 @@ def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[Pairs]:
     Args:
         hashes: uint64 [n].
         distance: 0 to `MOST_BITS`.
+        twist: bits that another kind of copy has the other way round, more than twice
+            `distance` of them; pairs come too that are as near with them turned.
 
     Yields:
         Arrays of pairs; no pair comes twice.
@@ -50,26 +55,9 @@ def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[Pairs]:
     repeats = np.flatnonzero(~fresh)
     yield order[repeats - 1], order[repeats]
     firsts, distinct = order[fresh], ordered[fresh]
-    if distance == 0:
-        return
-    for band in range(_BANDS):
-        for left, right in _candidates(distinct, band, distance // _BANDS):
-            near = np.bitwise_count(distinct[left] ^ distinct[right]) <= distance
-            left, right = left[near], right[near]
-            new = _first_band(distinct[left] ^ distinct[right], distance) == band
-            yield firsts[left[new]], firsts[right[new]]
-
-
-def count_near_pairs(hashes: np.ndarray, distance: int) -> np.ndarray:
-    """How many distinct-hash pairs there are at each distance: int64 [distance + 1].
-
-    Entry 0 counts images whose hash an earlier image has.
-    """
-    counts = np.zeros(distance + 1, np.int64)
-    for left, right in near_pairs(hashes, distance):
-        bits = np.bitwise_count(hashes[left] ^ hashes[right])
-        counts += np.bincount(bits, minlength=distance + 1)
-    return counts
+    for turned in sorted({0, twist}):
+        for left, right in _gathered(_verified(distinct, distance, turned)):
+            yield firsts[left], firsts[right]
 
 
 def equal_pairs(keys: Iterable[str]) -> Pairs:
@@ -117,31 +105,79 @@ def _join(parent: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
             parent[:] = further
 
 
-def _candidates(hashes: np.ndarray, band: int, radius: int) -> Iterator[Pairs]:
-    """Pairs whose bits in this band differ in at most `radius` places."""
-    keys = _band(hashes, band).astype(np.int64)
-    order = np.argsort(keys, kind="stable")
-    starts = np.searchsorted(keys[order], np.arange((1 << _BAND_BITS) + 1))
-    own = keys[order]
+def _verified(hashes: np.ndarray, distance: int, twist: int) -> Iterator[Pairs]:
+    """Pairs of different hashes, each from the first band that finds it."""
+    widths = _WIDE if len(hashes) >= _MANY else _NARROW
+    shifts = np.cumsum((0, *widths[:-1])).tolist()
+    # The radii plus one sum to distance + 1; -1 is a band that need not be looked at.
+    least, more = divmod(distance + 1 - len(widths), len(widths))
+    radii = [least + (band < more) for band in range(len(widths))]
+    bands = list(zip(shifts, widths, radii, strict=True))
+    for band, (shift, width, radius) in enumerate(bands):
+        keys = _bits(hashes, shift, width)
+        order = np.argsort(keys, kind="stable")
+        ordered = hashes[order]
+        for left, right in _candidates(keys[order], width, radius, twist >> shift):
+            differing = ordered[left] ^ ordered[right] ^ np.uint64(twist)
+            near = np.bitwise_count(differing) <= distance
+            left, right, differing = left[near], right[near], differing[near]
+            new = np.ones(len(differing), bool)
+            for earlier in bands[:band]:
+                part = _bits(differing, *earlier[:2])
+                new &= np.bitwise_count(part).astype(np.int8) > earlier[2]
+            yield order[left[new]], order[right[new]]
+
+
+def _candidates(
+    keys: np.ndarray, width: int, radius: int, twist: int
+) -> Iterator[Pairs]:
+    """Pairs whose keys, one of them twisted, differ in at most `radius` bits.
+
+    Args:
+        keys: sorted, below 2 ** width.
+        width: bits of a key.
+        radius: -1 for no pairs at all.
+        twist: bits to turn in one of a pair; those beyond `width` are ignored.
+    """
+    starts = np.zeros((1 << width) + 1, np.int32)
+    np.cumsum(np.bincount(keys, minlength=1 << width), out=starts[1:])
+    taken = starts[1:] > starts[:-1]
+    twist &= (1 << width) - 1
     for places in range(radius + 1):
-        for flipped in itertools.combinations(range(_BAND_BITS), places):
-            mask = sum(1 << place for place in flipped)
-            if mask:
-                # Each pair of buckets once: from the smaller key to the larger.
-                rows = np.flatnonzero(own < (own ^ mask))
-                begin = starts[own[rows] ^ mask]
-            else:
-                rows = np.arange(len(own))
-                begin = rows + 1
-            end = starts[(own[rows] ^ mask) + 1]
-            for left, right in _expand(rows, begin, end):
-                yield order[left], order[right]
+        for flipped in itertools.combinations(range(width), places):
+            mask = np.int32(twist ^ sum(1 << place for place in flipped))
+            others = keys ^ mask
+            # Each pair of buckets once, from the smaller key to the larger; within one
+            # bucket, each row with those after it.
+            ahead = (
+                keys < others if mask else starts[keys + 1] > np.arange(len(keys)) + 1
+            )
+            rows = np.flatnonzero(taken[others] & ahead)
+            others = others[rows]
+            begin = starts[others] if mask else rows + 1
+            yield from _expand(rows, begin, starts[others + 1])
+
+
+def _gathered(parts: Iterable[Pairs]) -> Iterator[Pairs]:
+    """The same pairs in fewer and larger arrays."""
+    held: list[Pairs] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(left) for left, _ in held) > _CHUNK:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[Pairs]) -> Pairs:
+    left, right = zip(*parts, strict=True)
+    return np.concatenate(left), np.concatenate(right)
 
 
 def _expand(rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pairs]:
     """Pairs rows[i] with begin[i] ... end[i] - 1, about `_CHUNK` pairs at a time."""
     lengths = end - begin
-    rows, begin, lengths = (x[lengths > 0] for x in (rows, begin, lengths))
     edges = np.searchsorted(
         np.cumsum(lengths), np.arange(0, lengths.sum() + _CHUNK, _CHUNK)
     )
@@ -154,15 +190,7 @@ def _expand(rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pa
         )
 
 
-def _first_band(differing: np.ndarray, distance: int) -> np.ndarray:
-    """The first band that finds a pair, so that the others need not tell it again."""
-    radius = distance // _BANDS
-    found = np.full(len(differing), _BANDS, np.int64)
-    for band in reversed(range(_BANDS)):
-        found[np.bitwise_count(_band(differing, band)) <= radius] = band
-    return found
-
-
-def _band(hashes: np.ndarray, band: int) -> np.ndarray:
-    shift = np.uint64(band * _BAND_BITS)
-    return (hashes >> shift) & np.uint64((1 << _BAND_BITS) - 1)
+def _bits(hashes: np.ndarray, shift: int, width: int) -> np.ndarray:
+    """int32: `width` bits of each, from bit `shift` on."""
+    part = (hashes >> np.uint64(shift)) & np.uint64((1 << width) - 1)
+    return part.astype(np.int32)

@@ -9,6 +9,7 @@ import numpy as np
 
 from aplantida_jax.data import duplicates
 from aplantida_jax.data.journal import OK, TEMPORARY, Outcome
+from aplantida_jax.data.phash import MIRROR
 
 # Of images that were not asked for, or came and were lost again: they say nothing of
 # the URL.
@@ -18,7 +19,7 @@ _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two images that are the same, or nearly."""
+    """Two images that are the same, or nearly, one of them perhaps mirrored."""
 
     left: str
     right: str
@@ -125,13 +126,15 @@ class ImageFigures:
         sha256 = np.array(self._sha256)
         exact = duplicates.equal_pairs(self._sha256)
         pairs = [exact]
-        for left, right in duplicates.near_pairs(hashes[known], distance):
+        for left, right in duplicates.near_pairs(hashes[known], distance, MIRROR):
             left, right = places[left], places[right]
             unlike = sha256[left] != sha256[right]
             pairs.append((left[unlike], right[unlike]))
         left = np.concatenate([pair[0] for pair in pairs])
         right = np.concatenate([pair[1] for pair in pairs])
-        bits = np.bitwise_count(hashes[left] ^ hashes[right]).astype(np.int64)
+        differing = hashes[left] ^ hashes[right]
+        turned = np.bitwise_count(differing ^ np.uint64(MIRROR))
+        bits = np.minimum(np.bitwise_count(differing), turned).astype(np.int64)
         return left, right, bits, np.arange(len(left)) < len(exact[0])
 
 
