@@ -206,12 +206,8 @@ def test_an_impossible_distance_is_refused(config, tmp_path, distance):
 
 
 def test_chains_are_told(config, tmp_path, caplog):
-    hashes = {
-        "phash": ["0" * 16] * 200,
-        "sha256": [""] * 200,
-        "observation": [""] * 200,
-    }
-    group = placement._group(hashes, 6)
+    taken = placement.Taken(found=[(0, 0, "", "0" * 16)] * 200, observation=[""] * 200)
+    group = placement._group(taken, 6)
     with caplog.at_level("WARNING"):
         placement._warn_of_chains(group, config)
     assert "200 of 200 photos are one group" in caplog.text

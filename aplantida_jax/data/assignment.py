@@ -72,7 +72,7 @@ def assign(
         elif len(ordered) == 2:
             _place_two(split, fixed, ordered)
         elif len(ordered):
-            _fill_empty(split, fixed | (classes_of > 1), ordered)
+            _fill_empty(split, fixed[ordered] | (classes_of[ordered] > 1), ordered)
     unmet = 0
     for groups in members:
         if len(groups) and not (split[groups] == TRAIN).any():
@@ -98,12 +98,18 @@ def _place_two(split: np.ndarray, fixed: np.ndarray, ordered: np.ndarray) -> Non
     fixed[ordered] = True
 
 
-def _fill_empty(split: np.ndarray, fixed: np.ndarray, ordered: np.ndarray) -> None:
-    """Moves the lowest group that its own split can spare into each empty split."""
+def _fill_empty(split: np.ndarray, held: np.ndarray, ordered: np.ndarray) -> None:
+    """Moves the lowest group that its own split can spare into each empty split.
+
+    Args:
+        split: of all groups; changed in place.
+        held: bool, for each of `ordered`: it stays.
+        ordered: numbers of the class's groups, by position.
+    """
     for wanted in (TRAIN, VAL, TEST):
         counts = np.bincount(split[ordered], minlength=len(SPLITS))
         if counts[wanted]:
             continue
-        spare = (counts[split[ordered]] > 1) & ~fixed[ordered]
+        spare = (counts[split[ordered]] > 1) & ~held
         if spare.any():
             split[ordered[np.argmax(spare)]] = wanted

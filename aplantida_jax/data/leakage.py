@@ -5,6 +5,7 @@ near pairs are in more than one split.
 """
 
 import collections
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,17 @@ from typing import Any
 import numpy as np
 
 from aplantida_jax.data import duplicates, records
+from aplantida_jax.data.phash import MIRROR
 
 _MADE_BY = "split"
+_CHUNK = 64  # rows; by columns it is faster, as long as they stay in the CPU cache
+# Kind of key -> the field that holds it.
+_KEYS = {
+    "images": "image_id",
+    "groups": "group_id",
+    "sha256": "sha256",
+    "observations": "observation",
+}
 
 
 class Written:
@@ -23,66 +33,64 @@ class Written:
         images: split -> number.
         classes: split -> class ids.
         licences: split -> licence -> images.
-        groups_of: class id -> ids of its groups, over all splits.
+        groups_of: pairs of class id and group id, over all splits.
         sizes: group id -> images.
     """
 
     def __init__(self, files: Mapping[str, Path]):
         """`files` is split -> path."""
-        self.images: dict[str, int] = {}
-        self.classes: dict[str, set[int]] = {}
-        self.licences: dict[str, collections.Counter[str]] = {}
-        self.groups_of: dict[int, set[str]] = collections.defaultdict(set)
+        self.images = dict.fromkeys(files, 0)
+        self.classes: dict[str, set[int]] = {split: set() for split in files}
+        self.licences: dict[str, collections.Counter[str]] = {
+            split: collections.Counter() for split in files
+        }
+        self.groups_of: set[tuple[int, str]] = set()
         self.sizes: collections.Counter[str] = collections.Counter()
-        # By kind of key: key -> bits of the splits that it was seen in.
-        self._seen: dict[str, dict[str, int]] = {
-            kind: {} for kind in ("images", "groups", "sha256", "observations")
+        self._seen: dict[str, list[set[str]]] = {
+            kind: [set() for _ in files] for kind in _KEYS
         }
         self._hashes: list[str] = []
         self._splits: list[int] = []
         for number, (split, path) in enumerate(files.items()):
-            self.images[split] = 0
-            self.classes[split] = set()
-            self.licences[split] = collections.Counter()
-            for photo in records.read_photos(path, made_by=_MADE_BY):
-                self._add(split, number, photo)
+            rows = records.read_rows(path, made_by=_MADE_BY)
+            while chunk := list(itertools.islice(rows, _CHUNK)):
+                self._add(split, number, chunk)
 
-    def _add(self, split: str, number: int, photo: records.Photo) -> None:
-        self.images[split] += 1
-        self.classes[split].add(photo.class_id)
-        self.licences[split][photo.licence] += 1
-        self.groups_of[photo.class_id].add(photo.group_id)
-        self.sizes[photo.group_id] += 1
-        self._hashes.append(photo.phash)
-        self._splits.append(number)
-        for kind, key in (
-            ("images", photo.image_id),
-            ("groups", photo.group_id),
-            ("sha256", photo.sha256),
-            ("observations", photo.observation),
-        ):
-            if key:
-                seen = self._seen[kind]
-                seen[key] = seen.get(key, 0) | 1 << number
+    def _add(self, split: str, number: int, rows: list[dict[str, Any]]) -> None:
+        def column(field: str) -> list[Any]:
+            return [row[field] for row in rows]
+
+        class_ids, group_ids = column("class_id"), column("group_id")
+        self.images[split] += len(rows)
+        self.classes[split].update(class_ids)
+        self.licences[split].update(column("licence"))
+        self.groups_of.update(zip(class_ids, group_ids, strict=True))
+        self.sizes.update(group_ids)
+        self._hashes += column("phash")
+        self._splits += [number] * len(rows)
+        for kind, field in _KEYS.items():
+            self._seen[kind][number].update(column(field))
 
     def leakage(self, phash_distance: int) -> dict[str, int]:
         """Kind -> how many are in more than one split; all 0 is what is wanted."""
-        counts = {
-            kind: sum(bits & (bits - 1) != 0 for bits in seen.values())
-            for kind, seen in self._seen.items()
-        }
+        counts = {}
+        for kind, seen in self._seen.items():
+            pairs = itertools.combinations(seen, 2)
+            shared = set().union(*(one & other for one, other in pairs))
+            counts[kind] = len(shared - {""})  # "" is not known
         hashes, known = duplicates.parse_hashes(self._hashes)
         splits = np.array(self._splits, np.uint8)[known]
+        pairs_of = duplicates.near_pairs(hashes[known], phash_distance, MIRROR)
         counts["near_duplicates"] = sum(
-            int((splits[left] != splits[right]).sum())
-            for left, right in duplicates.near_pairs(hashes[known], phash_distance)
+            int((splits[left] != splits[right]).sum()) for left, right in pairs_of
         )
         return counts
 
     def summary(self) -> dict[str, Any]:
         """Images, classes, licences by split; overlap; classes and groups by size."""
         train = self.classes["train"]
-        sizes = collections.Counter(min(len(g), 3) for g in self.groups_of.values())
+        groups = collections.Counter(class_id for class_id, _ in self.groups_of)
+        sizes = collections.Counter(min(count, 3) for count in groups.values())
         return {
             "splits": {
                 split: {
@@ -93,7 +101,7 @@ class Written:
                 for split in self.images
             },
             "classes": {
-                "total": len(self.groups_of),
+                "total": len(groups),
                 "with_1_group": sizes[1],
                 "with_2_groups": sizes[2],
                 "with_3_or_more_groups": sizes[3],

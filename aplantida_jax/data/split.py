@@ -1,25 +1,24 @@
 """Stage split: leak-proof train, val and test sets, for all plants and for regions.
 
-The unit is the group, not the image: exact duplicates, near duplicates and photos of
-one observation stay together (`aplantida_jax.data.duplicates`), and groups are placed
-by their hash (`aplantida_jax.data.assignment`). Writes, for all plants and for each of
-`config.split.regions`,
+The unit is the group, not the image: exact duplicates, near duplicates (mirrored ones
+too) and photos of one observation stay together (`aplantida_jax.data.duplicates`), and
+groups are placed by their hash (`aplantida_jax.data.assignment`). Writes, for all
+plants and for each of `config.split.regions`,
 
     data/splits/<all or region>/dataset_[region_]{train,val,test}.jsonl
     data/splits/<all or region>/dataset_[region_]stats.json
 
 A region's sets are those photos of the whole sets whose plant grows there, so no photo
-is in train here and in test there. All sets appear together, after they were read back
-and nothing of one split was found in another; else the stage fails and leaves what was
-there. `method="random"` places single images and ignores all rules: it exists to show
-what that does, and only reports its leaks.
+is in train here and in test there. All sets replace those of before at once, after they
+were read back and nothing of one split was found in another; else the stage fails and
+leaves what was there. `method="random"` places single images and ignores all rules: it
+exists to show what that does, and only reports its leaks.
 """
 
-import collections
 import contextlib
 import dataclasses
 import functools
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,13 @@ import numpy as np
 from absl import logging
 
 from aplantida_jax import files, manifest, paths
-from aplantida_jax.data import labels, placement, records, regions
+from aplantida_jax.data import labels, placement, regions
 from aplantida_jax.data.assignment import SPLITS
 from aplantida_jax.data.leakage import Written
 from aplantida_jax.data.placement import Placed
 from aplantida_jax.errors import UserError
 
 _STAGE = "split"
-# What the download index knows of a photo and `photos.jsonl` does not.
-_FOUND = ("width", "height", "sha256", "phash")
 
 
 def run(config: Any, workdir: Path) -> None:
@@ -53,27 +50,25 @@ def run(config: Any, workdir: Path) -> None:
         depends_on=("split",),
     )
     wanted = _wanted(config)
-    jobs = [begin(out_dir=paths.splits_dir(config, region)) for region in wanted]
-    if not any(jobs):
+    # Up to the first with work: its hashes of the inputs are those of the others.
+    jobs = (begin(out_dir=paths.splits_dir(config, region)) for region in wanted)
+    job = next(filter(None, jobs), None)
+    if job is None:
         return
     placed = placement.place(config)
     if config.dry_run:
         _log_plan(placed)
         return
-    with contextlib.ExitStack() as stack:
-        work = {
-            region: stack.enter_context(
-                files.atomic_directory(paths.splits_dir(config, region))
-            )
-            for region in wanted
+    # One directory for all regions: never are there those of two splits together.
+    with files.atomic_directory(paths.splits_dir(config).parent) as work:
+        directories = {
+            region: work / paths.splits_dir(config, region).name for region in wanted
         }
-        # In empty directories there is always work to do.
-        started = {region: begin(out_dir=work[region]) for region in wanted}
-        _write(config, placed, work)
-        for region, job in started.items():
-            assert job is not None
-            _finish(config, region, job, placed)
-    _remove_stale(config, wanted)
+        for directory in directories.values():
+            directory.mkdir()
+        _write(config, placed, directories)
+        for region, directory in directories.items():
+            _finish(config, region, dataclasses.replace(job, out_dir=directory), placed)
 
 
 def _wanted(config: Any) -> list[str]:
@@ -104,16 +99,19 @@ def _write(config: Any, placed: Placed, work: dict[str, Path]) -> None:
             for split in SPLITS
         }
         touches = {region: set(regions.parse(region)) for region in work}
-        photos = placement.photos(config, collections.Counter())
-        for place, (photo, known) in enumerate(photos):
-            found: dict[str, Any] = {"group_id": placed.ids[placed.group[place]]}
-            if known:
-                found |= {name: getattr(known, name) for name in _FOUND}
-            line = records.to_line(dataclasses.replace(photo, **found))
-            split = SPLITS[placed.split[place]]
-            for region, wanted in touches.items():
-                if not wanted or wanted.intersection(photo.regions):
-                    writers[region, split](line)
+
+        @functools.cache
+        def into(split: str, own: tuple[str, ...]) -> list[Callable[[bytes], None]]:
+            return [
+                writers[region, split]
+                for region, wanted in touches.items()
+                if not wanted or wanted.intersection(own)
+            ]
+
+        for split, row in placed.rows(config):
+            line = files.to_line(row)
+            for add in into(split, tuple(row["regions"])):
+                add(line)
 
 
 def _finish(config: Any, region: str, job: manifest.Job, placed: Placed) -> None:
@@ -134,7 +132,7 @@ def _finish(config: Any, region: str, job: manifest.Job, placed: Placed) -> None
         **written.summary(),
         "leakage": written.leakage(config.split.phash_distance),
         "classes_with_unmet_rule": placed.unmet,
-        "left_out": placed.left_out,
+        "left_out": placed.taken.left_out,
     }
     if config.split.method == "grouped":
         _refuse_leaks(region, stats)
@@ -158,23 +156,14 @@ def _refuse_leaks(region: str, stats: dict[str, Any]) -> None:
         )
 
 
-def _remove_stale(config: Any, wanted: list[str]) -> None:
-    """Sets of regions no longer asked for were split from other photos."""
-    current = {paths.splits_dir(config, region).name for region in wanted}
-    for path in paths.splits_dir(config).parent.iterdir():
-        if path.name not in current and (path / manifest.MANIFEST).exists():
-            logging.info("removing %s, which is of an earlier split", path)
-            shutil.rmtree(path)
-
-
 def _log_plan(placed: Placed) -> None:
     counts = np.bincount(placed.split, minlength=len(SPLITS)).tolist()
     logging.info(
         "dry run: %s of %d photos, %d groups; left out: %s",
         dict(zip(SPLITS, counts, strict=True)),
-        len(placed.ids),
+        len(placed.taken.image_id),
         len(np.unique(placed.group)),
-        placed.left_out or "none",
+        placed.taken.left_out or "none",
     )
 
 
@@ -183,4 +172,10 @@ def _log(region: str, stats: dict[str, Any]) -> None:
         split: f"{row['images']} photos of {row['classes']} classes"
         for split, row in stats["splits"].items()
     }
-    logging.info("%s: %s; leaks %s", region or "all", sizes, stats["leakage"])
+    logging.info(
+        "%s: %s; largest group %d photos; leaks %s",
+        region or "all",
+        sizes,
+        stats["groups"]["largest"],
+        stats["leakage"],
+    )
