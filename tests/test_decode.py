@@ -66,9 +66,13 @@ def test_modes_have_a_stated_result(picture):
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_transparency_is_laid_over_white(picture, kind):
     clear = picture.copy()
-    clear.putalpha(Image.fromarray(np.full((120, 80), 0, np.uint8)))
-    data = encoded(clear, kind, lossless=True)
-    assert (decode.decode(data, max_pixels=LIMIT) == 255).all()
+    alpha = np.zeros((120, 80), np.uint8)
+    alpha[0, 0] = 255
+    clear.putalpha(Image.fromarray(alpha))
+    image = decode.decode(encoded(clear, kind, lossless=True), max_pixels=LIMIT)
+    assert (image[0, 0] == (255, 0, 0)).all()
+    assert (image[1:] == 255).all()
+    assert (image[:, 1:] == 255).all()
     solid = picture.copy()
     solid.putalpha(255)
     data = encoded(solid, kind, lossless=True)

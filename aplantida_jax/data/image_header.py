@@ -13,7 +13,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Markers without a length after them: TEM, RST0-7, SOI.
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 _SCAN = 0xDA
+_END = b"\xff\xd9"
 _ORIENTATION = 0x0112
+_EXIF = b"Exif\0\0"
 
 
 class BrokenImage(Exception):
@@ -34,10 +36,12 @@ class Header:
 
     Attributes:
         format: "jpeg", "png", "webp", "gif" or "bmp".
-        width, height: pixels, upright (after EXIF orientation in a JPEG).
-        orientation: EXIF value 1-8 of a JPEG, 1 where none is given, 0 when it is given
-            but is not one of those.
+        width, height: pixels, upright (after EXIF orientation).
+        orientation: EXIF value 1-8 of a JPEG, PNG or WebP, 1 where none is given, 0
+            when it is given but is not one of those.
         whole: False when the file lacks the end that its format prescribes.
+        scan: where a JPEG's coded picture begins, in bytes; 0 in another format.
+        scans: how often a JPEG's decoder goes over the picture, 1 of another format.
     """
 
     format: str
@@ -45,6 +49,8 @@ class Header:
     height: int
     orientation: int = 1
     whole: bool = True
+    scan: int = 0
+    scans: int = 1
 
     @property
     def pixels(self) -> int:
@@ -73,24 +79,29 @@ def _parse(data: bytes) -> Header:
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        width, height = struct.unpack_from(">II", data, 16)
-        return Header("png", width, height, whole=b"IEND" in data[-64:])
+        return _png(data)
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return Header("gif", *struct.unpack_from("<HH", data, 6))
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     if data[:2] == b"BM":
-        width, height = struct.unpack_from("<ii", data, 18)
-        return Header("bmp", abs(width), abs(height))
+        return _bmp(data)
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"<") and b"<svg" not in start:
         raise BrokenImage("html")
     raise BrokenImage("unsupported")
 
 
+def _upright(format_: str, width: int, height: int, orientation: int, **more) -> Header:
+    """From 5 on, the stored picture lies on its side."""
+    if orientation >= 5:
+        width, height = height, width
+    return Header(format_, width, height, orientation, **more)
+
+
 def _jpeg(data: bytes) -> Header:
     """Walks the segments up to the first scan (ITU T.81, annex B)."""
-    position, size, orientation = 2, (0, 0), 1
+    position, width, height, orientation = 2, 0, 0, None
     while True:
         if data[position] != 0xFF:
             raise BrokenImage("undecodable")
@@ -103,17 +114,41 @@ def _jpeg(data: bytes) -> Header:
         (length,) = struct.unpack_from(">H", data, position)
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 3)
-            size = (width, height)
-        elif marker == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0":
-            orientation = _orientation(data[position + 8 : position + length])
+        elif marker == 0xE1 and data[position + 2 : position + 8] == _EXIF:
+            if orientation is None:
+                orientation = _orientation(data[position + 8 : position + length])
         elif marker == _SCAN:
             break
         position += length
     # Inside a scan 0xFF is always followed by 0 or a restart marker, so this is the end
     # of the image, not that of a thumbnail in its EXIF.
-    whole = data.find(b"\xff\xd9", position) >= 0
-    width, height = reversed(size) if orientation >= 5 else size
-    return Header("jpeg", width, height, orientation, whole)
+    end = data.find(_END, position)
+    return _upright(
+        *("jpeg", width, height, 1 if orientation is None else orientation),
+        whole=end >= 0,
+        scan=position + length,
+        scans=1 + data.count(b"\xff\xda", position, max(end, position)),
+    )
+
+
+def _png(data: bytes) -> Header:
+    """Walks the chunks to the end (PNG 3rd edition, 5.3); libpng checks their CRC."""
+    width, height = struct.unpack_from(">II", data, 16)
+    position, orientation, whole = 8, 1, False
+    while not whole and position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"eXIf":
+            orientation = _orientation(data[position + 8 : position + 8 + length])
+        position += 12 + length
+        whole = kind == b"IEND" and position <= len(data)
+    return _upright("png", width, height, orientation, whole=whole)
+
+
+def _bmp(data: bytes) -> Header:
+    """Windows' header has 32-bit sizes, that of OS/2 1.x (12 bytes) 16-bit ones."""
+    (length,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if length == 12 else "<ii", data, 18)
+    return Header("bmp", abs(width), abs(height))
 
 
 def _orientation(tiff: bytes) -> int:
@@ -139,13 +174,25 @@ def _webp(data: bytes) -> Header:
     """RFC 9649, section 2.5 to 2.7."""
     (riff_size,) = struct.unpack_from("<I", data, 4)
     whole = len(data) >= riff_size + 8
-    kind = data[12:16]
+    kind, orientation = data[12:16], 1
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
+        orientation = _webp_orientation(data)
     elif kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         width, height = (n & 0x3FFF for n in struct.unpack_from("<HH", data, 26))
-    return Header("webp", width, height, whole=whole)
+    return _upright("webp", width, height, orientation, whole=whole)
+
+
+def _webp_orientation(data: bytes) -> int:
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        if kind == b"EXIF":
+            exif = data[position + 8 : position + 8 + length]
+            return _orientation(exif.removeprefix(_EXIF))
+        position += 8 + length + length % 2
+    return 1
