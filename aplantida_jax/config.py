@@ -14,6 +14,7 @@ from aplantida_jax.errors import UserError
 
 _CHOICES = {
     "split.method": ("grouped", "random"),
+    "input.read_from": ("cache", "pack"),
     "model.dtype": ("float32", "bfloat16"),
     "train.optimizer": ("adamw", "adam"),
     "train.sampling": ("uniform", "class_balanced", "square_root"),
@@ -94,6 +95,8 @@ def check(config: Any) -> None:
     for field in _AT_LEAST_ONE:
         if _get(config, field) < 1:
             _refuse(field, _get(config, field), "at least 1")
+    if config.pack.shard_mb <= 0:
+        _refuse("pack.shard_mb", config.pack.shard_mb, "above 0")
     fractions = config.split.fractions
     numbers = [value for value in fractions if isinstance(value, int | float)]
     positive = len(numbers) == len(fractions) == 3 and min(numbers) > 0

@@ -60,6 +60,11 @@ def split_stats(config: Config, region: str = "") -> Path:
     return splits_dir(config, region) / name
 
 
+def pack_dir(config: Config) -> Path:
+    """The images of all splits, in few large files."""
+    return Path(config.data_dir) / "pack"
+
+
 def region_slug(region: str) -> str:
     """ "EU_NORTH,EU_EAST" -> "eu_north_eu_east"; the order given does not matter."""
     parts = sorted(part.strip().lower() for part in region.split(",") if part.strip())

@@ -18,6 +18,7 @@ STAGES = {
     "audit": "aplantida_jax.data.audit",
     "download": "aplantida_jax.data.download",
     "split": "aplantida_jax.data.split",
+    "pack": "aplantida_jax.data.pack",
     "preview": "aplantida_jax.data.preview",
     "baseline": "aplantida_jax.evaluate.baseline",
     "train": "aplantida_jax.train.loop",

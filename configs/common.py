@@ -37,6 +37,7 @@ def base(name: str, stage: str, variant: str = "") -> ConfigDict:
     config.audit = _audit()
     config.download = _download()
     config.split = _split()
+    config.pack = _pack()
     config.demo = _demo()
     config.model = _model()
     config.input = _input()
@@ -107,7 +108,12 @@ def _download() -> ConfigDict:
             "private_hosts": (),
             "requests_per_second": 10.0,  # per host
             "concurrency": 8,  # requests under way per host
+            # Hosts asked at a time; downloads that share a cache share out the hosts.
+            "parallel_hosts": 8,
             "timeout_s": 60.0,  # wall clock for one image, redirects included
+            # An answer that stays below this rate after the grace is given up.
+            "least_bytes_per_second": 1000.0,
+            "slow_grace_s": 10.0,
             "max_bytes": 40_000_000,  # of one body, after decompression
             "max_pixels": 100_000_000,  # refused by its header, before decoding
             "retries": 3,  # of temporary failures, per run
@@ -118,6 +124,9 @@ def _download() -> ConfigDict:
             "contact": "",  # mail or URL that a host's operator can write to
             "shrink_short_side": 512,  # pixels; 0 keeps originals
             "jpeg_quality": 90,
+            # On a full disk everything waits, and tries again, until patience ends.
+            "disk_retry_s": 60.0,
+            "disk_patience_s": 21600.0,
             "limit": -1,  # images at most, -1 is all
         }
     )
@@ -136,6 +145,10 @@ def _split() -> ConfigDict:
             "regions": ("EU_SW", "EU_NORTH,EU_EAST"),
         }
     )
+
+
+def _pack() -> ConfigDict:
+    return ConfigDict({"shard_mb": 256.0})  # 10^6 bytes a file, about
 
 
 def _demo() -> ConfigDict:
@@ -164,6 +177,9 @@ def _model() -> ConfigDict:
 def _input() -> ConfigDict:
     return ConfigDict(
         {
+            "read_from": "cache",  # or "pack", which the optional stage pack makes
+            # Stage pack makes images smaller, to this short side; 0 keeps the cache's.
+            "pack_short_side": 0,
             "resize": 448,  # short side before the crop, at evaluation
             # Evaluation sees the centre crop that the app sees, unless this is set.
             "eval_smart_crop": False,

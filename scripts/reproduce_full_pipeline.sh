@@ -3,9 +3,10 @@
 # to do, so running this again goes on where it stopped.
 #
 #   ./scripts/reproduce_full_pipeline.sh [:demo] [--from=STEP] [--vit=FILE]
-#       [--mobilenet=FILE] [-- --config.field=value ...]
+#       [--mobilenet=FILE] [--pack] [-- --config.field=value ...]
 #
 # FILE holds pretrained weights: of the global teacher, and of baseline and student.
+# --pack packs the images into few large files, which all later stages then read.
 # STEP is a stage ("split") or a stage of an experiment ("train/teacher_eu_sw").
 # What follows "--" is given to every stage, e.g. -- --config.source.uri=mongodb://host/
 set -euo pipefail
@@ -15,19 +16,21 @@ cd "$(dirname "$0")/.."
 # read at a process's start) training is 1.4 to 1.8 times as fast.
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-variant="" from="" vit=() mobilenet=() extra=()
+variant="" from="" pack="" vit=() mobilenet=() extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
     :demo) variant=":demo" ;;
     --from=*) from="${1#--from=}" ;;
     --vit=*) vit=("--config.model.pretrained=${1#*=}") ;;
     --mobilenet=*) mobilenet=("--config.model.pretrained=${1#*=}") ;;
+    --pack) pack=yes ;;
     --) shift; extra=("$@"); break ;;
-    *) echo "error: unknown option '$1'; usage: $0 [:demo] [--from=STEP] [--vit=FILE] [--mobilenet=FILE] [-- --config.field=value ...]" >&2; exit 2 ;;
+    *) echo "error: unknown option '$1'; usage: $0 [:demo] [--from=STEP] [--vit=FILE] [--mobilenet=FILE] [--pack] [-- --config.field=value ...]" >&2; exit 2 ;;
   esac
   shift
 done
 
+[ -z "$pack" ] || extra=("--config.input.read_from=pack" ${extra[@]+"${extra[@]}"})
 python=.venv/bin/python
 [ -x "$python" ] || python=python
 started=$([ -n "$from" ] && echo no || echo yes)
@@ -47,6 +50,7 @@ step dataset export_dataset
 step dataset download
 step dataset audit
 step dataset split
+[ -z "$pack" ] || step dataset pack
 step dataset preview
 step baseline baseline ${mobilenet[@]+"${mobilenet[@]}"}
 

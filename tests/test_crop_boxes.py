@@ -8,12 +8,13 @@ from conftest import Dataset
 
 from aplantida_jax import paths
 from aplantida_jax.data import crop_boxes, pipeline
+from aplantida_jax.data.image_source import open_images
 
 
 @pytest.fixture
 def kept(dataset: Dataset):
     config = dataset.teacher()
-    cache = pipeline.open_cache(config)
+    cache = open_images(config)
     path = paths.split_file(config, "train")
     ids = pipeline.read_examples(config, path, cache, smart_crop=False).image_id
     return config, cache, ids, Path(config.data_dir) / "smart_crop" / "boxes.npz"

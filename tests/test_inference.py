@@ -5,7 +5,8 @@ import pytest
 from conftest import CLASSES, PER_CLASS, Dataset
 
 from aplantida_jax import paths
-from aplantida_jax.data import decode, pipeline
+from aplantida_jax.data import decode
+from aplantida_jax.data.image_source import open_images
 from aplantida_jax.data.transforms import evaluation_view
 from aplantida_jax.evaluate import inference
 from aplantida_jax.train import checkpoint
@@ -23,7 +24,7 @@ def test_logits_are_those_of_one_image_at_a_time(ready):
     config, best, split, label_map = ready
     found = inference.run(config, best, split, label_map)
     assert found.logits.shape == (CLASSES * PER_CLASS["test"], CLASSES)
-    cache = pipeline.open_cache(config)
+    cache = open_images(config)
     for row in (0, 7, 23):
         data = cache.get(f"{int(found.image_id[row]):016x}")
         image = decode.decode(data, max_pixels=10**8)

@@ -9,13 +9,13 @@ from conftest import CLASSES, PER_CLASS, Dataset
 
 from aplantida_jax import paths
 from aplantida_jax.data import pipeline
-from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.image_source import open_images
 from aplantida_jax.errors import UserError
 
 
-def _examples(dataset: Dataset, split: str = "train") -> tuple[Any, Cache, Any]:
+def _examples(dataset: Dataset, split: str = "train") -> tuple[Any, Any, Any]:
     config = dataset.teacher()
-    cache = pipeline.open_cache(config)
+    cache = open_images(config)
     path = paths.split_file(config, split)
     return (
         config,

@@ -1,6 +1,6 @@
 """Every stage, in its own process, from generated plants to a validated app.
 
-At a tiny size, with real components: HTTP, cache, JAX, TensorFlow, Chromium.
+At a tiny size, with real components: HTTP, cache, pack, JAX, TensorFlow, Chromium.
 """
 
 import json
@@ -27,6 +27,7 @@ _SIZE = [
 
 _LATER = [  # experiment, stage: all that stand on the label map
     ("dataset", "split"),
+    ("dataset", "pack"),
     ("dataset", "preview"),
     ("baseline", "baseline"),
     ("teacher_global", "train"),
@@ -55,7 +56,7 @@ def _options(root: Path) -> list[str]:
 def _pipeline(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     script = ROOT / "scripts" / "reproduce_full_pipeline.sh"
     return subprocess.run(
-        [str(script), ":demo", *arguments, "--", *_options(root)],
+        [str(script), ":demo", "--pack", *arguments, "--", *_options(root)],
         capture_output=True,
         text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},

@@ -9,7 +9,10 @@ import pytest
 from aplantida_jax import stages
 from aplantida_jax.errors import UserError
 
-NO_JAX = ("demo_data", "export_dataset", "audit", "download", "split", "combine")
+NO_JAX = ("demo_data", "export_dataset", "audit", "download", "split") + (
+    "pack",
+    "combine",
+)
 NO_TENSORFLOW = ("preview", "baseline", "evaluate", "predict", "calibrate", "report")
 
 

@@ -16,7 +16,7 @@ from absl import logging
 
 from aplantida_jax import files
 from aplantida_jax.data import decode, smart_crop
-from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.image_source import ImageSource
 from aplantida_jax.progress import track
 
 # Saliency looks at 64 x 64; a decode at a quarter or an eighth of a photo is plenty.
@@ -25,10 +25,10 @@ _DECODE_SIDE = 96
 _CHUNK = 20_000
 
 
-def kept(config: Any, image_ids: np.ndarray, cache: Cache) -> np.ndarray:
+def kept(config: Any, image_ids: np.ndarray, images: ImageSource) -> np.ndarray:
     """The boxes of `image_ids` uint64 [n], as float32 [n, 3]; computes what is missing.
 
-    An image that is not in the cache or does not decode gets the centre box and is not
+    An image that is not there or does not decode gets the centre box and is not
     kept, so that it is looked at again once it is there.
     """
     path = Path(config.data_dir) / "smart_crop" / "boxes.npz"
@@ -36,7 +36,7 @@ def kept(config: Any, image_ids: np.ndarray, cache: Cache) -> np.ndarray:
     missing = np.setdiff1d(image_ids, known_ids)
     for start in range(0, len(missing), _CHUNK):
         logging.info("smart crop: %d images to look at", len(missing) - start)
-        found_ids, found = _compute(config, missing[start : start + _CHUNK], cache)
+        found_ids, found = _compute(config, missing[start : start + _CHUNK], images)
         known_ids = np.concatenate([known_ids, found_ids])
         known = np.concatenate([known, found])
         order = np.argsort(known_ids)
@@ -56,10 +56,10 @@ def _look_up(ids: np.ndarray, known_ids: np.ndarray, known: np.ndarray) -> np.nd
 
 
 def _compute(
-    config: Any, ids: np.ndarray, cache: Cache
+    config: Any, ids: np.ndarray, images: ImageSource
 ) -> tuple[np.ndarray, np.ndarray]:
     def look(image_id: np.uint64) -> tuple[float, float, float] | None:
-        data = cache.get(f"{int(image_id):016x}")
+        data = images.get(f"{int(image_id):016x}")
         if data is None:
             return None
         try:

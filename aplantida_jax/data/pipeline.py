@@ -1,4 +1,4 @@
-"""The input pipeline: cached JPEGs -> batches, in an order that resumes exactly.
+"""The input pipeline: image files -> batches, in an order that resumes exactly.
 
 `make_train` is an endless grain dataset: shuffled anew every epoch, decoded and warped
 in threads, batched. Its iterator's state is one index, kept in the checkpoint beside
@@ -25,9 +25,8 @@ import grain
 import numpy as np
 from absl import logging
 
-from aplantida_jax import paths
 from aplantida_jax.data import crop_boxes, decode, records
-from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.image_source import ImageSource
 from aplantida_jax.data.smart_crop import CENTRE, LEAST_SIDE, Box
 from aplantida_jax.data.transforms import TrainView, evaluation_view
 from aplantida_jax.errors import UserError
@@ -60,12 +59,8 @@ class Examples:
         return digest.hexdigest()
 
 
-def open_cache(config: Any) -> Cache:
-    return Cache(paths.cache_dir(config), config.download.cache_size_gb)
-
-
 def read_examples(
-    config: Any, split_path: Path, cache: Cache, *, smart_crop: bool
+    config: Any, split_path: Path, images: ImageSource, *, smart_crop: bool
 ) -> Examples:
     """Reads a split file; an empty one is a UserError."""
     ids, labels = [], []
@@ -82,7 +77,7 @@ def read_examples(
         np.array([CENTRE.x, CENTRE.y, CENTRE.side], np.float32), (len(ids), 1)
     )
     if smart_crop:
-        box = crop_boxes.kept(config, image_id, cache)
+        box = crop_boxes.kept(config, image_id, images)
     return Examples(image_id, np.array(labels, np.int32), box)
 
 
@@ -111,7 +106,7 @@ class Load(grain.transforms.Map):
     """Index -> {image, label, image_id, box}; image is None if it is unreadable."""
 
     examples: Examples
-    cache: Cache
+    images: ImageSource
     max_pixels: int
     min_side: int  # scaled decode keeps the short side at least this long
     skipped: Skipped
@@ -119,9 +114,9 @@ class Load(grain.transforms.Map):
     def map(self, element: int) -> dict[str, Any]:
         image_id = f"{int(self.examples.image_id[element]):016x}"
         image = None
-        data = self.cache.get(image_id)
+        data = self.images.get(image_id)
         if data is None:
-            self.skipped.add(image_id, "not in the cache")
+            self.skipped.add(image_id, "not there")
         else:
             try:
                 image = decode.decode(
@@ -167,7 +162,7 @@ def sampling_weights(label: np.ndarray, how: str) -> np.ndarray | None:
 def make_train(
     config: Any,
     examples: Examples,
-    cache: Cache,
+    images: ImageSource,
     *,
     seed: int,
     skipped: Skipped,
@@ -179,7 +174,7 @@ def make_train(
     Args:
         config: `input`, `augment`, `model.image_size` and `train` are read.
         examples: what to train on.
-        cache: where the images are.
+        images: where their files are.
         seed: of the order and of every augmentation.
         skipped: counts unreadable images.
         shard: (index, count) of this process; it takes every count-th example.
@@ -189,45 +184,59 @@ def make_train(
         Batches of `train.batch_size / count` examples, see the module's docstring.
     """
     cv2.setNumThreads(0)  # the threads are ours; OpenCV's own would fight them
-    weights = sampling_weights(examples.label, config.train.sampling)
-    index, count = shard
-    order = grain.MapDataset.range(len(examples)).seed(seed)
-    if weights is None:
-        order = order.shuffle()[index::count].repeat(None)
-    else:
-        cumulative = np.cumsum(weights) / weights.sum()
-        cumulative[-1] = 1.0
-        order = order[index::count].repeat(None).random_map(DrawExample(cumulative))
     image_size = config.model.image_size
     # The smallest crop must not be enlarged for want of pixels that the file has.
     min_side = math.ceil(image_size / (LEAST_SIDE * config.augment.scale[0]))
     elements = (
-        order.map(Load(examples, cache, config.download.max_pixels, min_side, skipped))
+        _order(config, examples, seed, shard)
+        .map(Load(examples, images, config.download.max_pixels, min_side, skipped))
         .filter(_readable)
         .random_map(TrainView(config.augment, image_size))
     )
-    options = grain.ReadOptions(
-        num_threads=config.input.threads, prefetch_buffer_size=config.input.prefetch
-    )
-    batches = elements.to_iter_dataset(options).batch(
-        config.train.batch_size // count, drop_remainder=True
+    batches = elements.to_iter_dataset(_read_options(config)).batch(
+        config.train.batch_size // shard[1], drop_remainder=True
     )
     return batches.map(extra) if extra else batches
 
 
+def _order(
+    config: Any, examples: Examples, seed: int, shard: tuple[int, int]
+) -> grain.MapDataset:
+    """Endless indices of one process's examples, in `train.sampling`'s proportions."""
+    index, count = shard
+    order = grain.MapDataset.range(len(examples)).seed(seed)
+    weights = sampling_weights(examples.label, config.train.sampling)
+    if weights is None:
+        return order.shuffle()[index::count].repeat(None)
+    cumulative = np.cumsum(weights) / weights.sum()
+    cumulative[-1] = 1.0
+    return order[index::count].repeat(None).random_map(DrawExample(cumulative))
+
+
+def _read_options(config: Any) -> grain.ReadOptions:
+    return grain.ReadOptions(
+        num_threads=config.input.threads, prefetch_buffer_size=config.input.prefetch
+    )
+
+
 def evaluation_batches(
-    config: Any, examples: Examples, cache: Cache, *, image_size: int, resize: int
+    config: Any,
+    examples: Examples,
+    images: ImageSource,
+    *,
+    image_size: int,
+    resize: int,
 ) -> Iterator[Batch]:
     """Every example once, in order; the last batch is padded and masked.
 
     Raises:
         UserError: an image cannot be read: a metric over the others would not be the
-            metric of the split.
+            metric of the split; or the pack is damaged.
     """
     cv2.setNumThreads(0)
     skipped = Skipped()
     loaded = grain.MapDataset.range(len(examples)).map(
-        Load(examples, cache, config.download.max_pixels, 0, skipped)
+        Load(examples, images, config.download.max_pixels, 0, skipped)
     )
 
     def view(element: dict[str, Any]) -> dict[str, Any]:
@@ -243,14 +252,9 @@ def evaluation_batches(
         kept = {name: element[name] for name in ("image_id", "label")}
         return {"image": image, **kept}
 
-    options = grain.ReadOptions(
-        num_threads=config.input.threads, prefetch_buffer_size=config.input.prefetch
-    )
     size = config.eval.batch_size
-    batches = (
-        loaded.map(view).to_iter_dataset(options).batch(size, drop_remainder=False)
-    )
-    for batch in batches:
+    viewed = loaded.map(view).to_iter_dataset(_read_options(config))
+    for batch in viewed.batch(size, drop_remainder=False):
         yield _pad(batch, size)
 
 

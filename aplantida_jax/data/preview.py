@@ -18,7 +18,7 @@ from absl import logging
 
 from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import crop_boxes, decode, labels, pipeline
-from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.image_source import ImageSource, open_images
 from aplantida_jax.data.smart_crop import Box
 from aplantida_jax.data.transforms import centre_box, draw_view, evaluation_view, render
 from aplantida_jax.train import device_augment
@@ -49,9 +49,9 @@ def run(config: Any, workdir: Path) -> None:
         logging.info("would draw %d photos of %s", _ROWS, split_path)
         return
     label_map = labels.read(paths.classes(config))
-    cache = pipeline.open_cache(config)
-    examples = _choose(config, split_path, cache)
-    figure = _draw(config, examples, cache, label_map)
+    images = open_images(config)
+    examples = _choose(config, split_path, images)
+    figure = _draw(config, examples, images, label_map)
     out = out_dir / "preview.png"
     with files.atomic_open(out) as sink:
         figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
@@ -64,12 +64,12 @@ def run(config: Any, workdir: Path) -> None:
     logging.info("look at %s", out)
 
 
-def _choose(config: Any, split_path: Path, cache: Cache) -> pipeline.Examples:
+def _choose(config: Any, split_path: Path, images: ImageSource) -> pipeline.Examples:
     """A seeded choice of photos, with the smart-crop box furthest from the centre."""
-    everything = pipeline.read_examples(config, split_path, cache, smart_crop=False)
+    everything = pipeline.read_examples(config, split_path, images, smart_crop=False)
     rng = np.random.default_rng(config.seed)
     some = rng.permutation(len(everything))[:_MOST_CANDIDATES]
-    boxes = crop_boxes.kept(config, everything.image_id[some], cache)
+    boxes = crop_boxes.kept(config, everything.image_id[some], images)
     off_centre = np.abs(boxes[:, :2] - 0.5).max(axis=1)
     rows = np.argsort(-off_centre, kind="stable")[: _ROWS // 2]
     rows = np.concatenate([rows, np.setdiff1d(np.arange(len(some)), rows)])[:_ROWS]
@@ -80,7 +80,10 @@ def _choose(config: Any, split_path: Path, cache: Cache) -> pipeline.Examples:
 
 
 def _draw(
-    config: Any, examples: pipeline.Examples, cache: Cache, label_map: labels.LabelMap
+    config: Any,
+    examples: pipeline.Examples,
+    images: ImageSource,
+    label_map: labels.LabelMap,
 ) -> Any:
     columns = 3 + _AUGMENTED
     figure, axes = plt.subplots(
@@ -94,9 +97,9 @@ def _draw(
         axis.axis("off")
     for row, axis in enumerate(axes):
         image_id = f"{int(examples.image_id[row]):016x}"
-        data = cache.get(image_id)
+        data = images.get(image_id)
         if data is None:
-            logging.warning("%s is not in the cache any more", image_id)
+            logging.warning("%s is not there any more", image_id)
             continue
         image = decode.decode(data, max_pixels=config.download.max_pixels)
         name = label_map.taxa[int(examples.label[row])].latin_name

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from aplantida_jax.data import labels, pipeline, regions
+from aplantida_jax.data.image_source import open_images
 from aplantida_jax.progress import track
 from aplantida_jax.train import device_augment, step
 from aplantida_jax.train.checkpoint import Best
@@ -114,14 +115,14 @@ def _batches(
     resize: int,
     skip: int,
 ) -> Iterator[Predictions]:
-    cache = pipeline.open_cache(config)
+    images = open_images(config)
     smart_crop = config.input.smart_crop and config.input.eval_smart_crop
-    examples = pipeline.read_examples(config, split_path, cache, smart_crop=smart_crop)
+    examples = pipeline.read_examples(config, split_path, images, smart_crop=smart_crop)
     examples = pipeline.Examples(
         examples.image_id[skip:], examples.label[skip:], examples.box[skip:]
     )
     batches = pipeline.evaluation_batches(
-        config, examples, cache, image_size=image_size, resize=resize
+        config, examples, images, image_size=image_size, resize=resize
     )
     total = -(-len(examples) // config.eval.batch_size)
     for batch in track(batches, total=total, what=split_path.stem, unit="batches"):

@@ -1,6 +1,6 @@
 """Stage train: the only training loop, for teachers, distillation and fine-tuning.
 
-Reads the run's splits, label map, cache, and what it starts from; leaves in the working
+Reads the run's splits, label map, images and what it starts from; leaves in the working
 directory checkpoints/, best.json, history.jsonl (a line an epoch), tensorboard/ and
 manifest.json. A run that was stopped goes on at the step, with the order of the data
 and the random numbers, where it was; its result is that of an undisturbed run.
@@ -96,7 +96,7 @@ class Loop:
             pipeline.make_train(
                 config,
                 data.train,
-                data.cache,
+                data.images,
                 seed=config.seed,
                 skipped=self.skipped,
                 shard=(jax.process_index(), jax.process_count()),
@@ -216,7 +216,7 @@ class Loop:
         for batch in pipeline.evaluation_batches(
             self.config,
             self.data.val,
-            self.data.cache,
+            self.data.images,
             image_size=self.config.model.image_size,
             resize=self.config.input.resize,
         ):

@@ -14,7 +14,7 @@ from absl import logging
 
 from aplantida_jax import files, manifest, models, paths
 from aplantida_jax.data import labels, pipeline, regions
-from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.image_source import ImageSource, open_images
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
@@ -36,13 +36,13 @@ class Data:
 
     Attributes:
         label_map: the one.
-        cache: where the bytes are.
+        images: where their files are.
         train, val: examples of the run's region.
         soft_labels: the teachers' rows when distilling, else None.
     """
 
     label_map: LabelMap
-    cache: Cache
+    images: ImageSource
     train: pipeline.Examples
     val: pipeline.Examples
     soft_labels: SoftLabels | None
@@ -95,19 +95,19 @@ def inputs(config: Any) -> list[manifest.Input]:
 
 
 def load_data(config: Any) -> Data:
-    """Opens the cache and reads the splits; checks that all speak of one label map."""
+    """Opens the images and reads the splits; checks that all speak of one label map."""
     label_map = labels.read(paths.classes(config))
     stats_path = paths.split_stats(config, config.region)
     stats = files.read_json(stats_path, made_by="split")
     manifest.check_label_map(
         stats["label_map"], label_map.fingerprint, where=stats_path, made_by="split"
     )
-    cache = pipeline.open_cache(config)
+    images = open_images(config)
     train, val = (
         pipeline.read_examples(
             config,
             paths.split_file(config, split, config.region),
-            cache,
+            images,
             smart_crop=smart_crop,
         )
         for split, smart_crop in (
@@ -120,7 +120,7 @@ def load_data(config: Any) -> Data:
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
         soft_labels = SoftLabels(store, label_map=label_map, made_by="combine")
         soft_labels.require(train.image_id)
-    return Data(label_map, cache, train, val, soft_labels)
+    return Data(label_map, images, train, val, soft_labels)
 
 
 def constants(config: Any, data: Data) -> step.Constants:

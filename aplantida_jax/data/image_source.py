@@ -1,0 +1,27 @@
+"""Where the pipeline takes images from: the cache, or the pack made of it."""
+
+from typing import Any, Protocol
+
+from aplantida_jax import paths
+from aplantida_jax.data.cache import Cache
+from aplantida_jax.data.packed import Pack
+
+
+class ImageSource(Protocol):
+    """What knows an image's file by its id; safe for several threads."""
+
+    def get(self, image_id: str) -> bytes | None:
+        """The file's bytes, verified, or None when there is no such image."""
+
+
+def open_images(config: Any) -> ImageSource:
+    """Opens what `config.input.read_from` names.
+
+    Raises:
+        UserError: a damaged cache; a pack that is missing, damaged, or of other splits.
+    """
+    if config.input.read_from == "pack":
+        pack = Pack(paths.pack_dir(config))
+        pack.require_current(config)
+        return pack
+    return Cache(paths.cache_dir(config), config.download.cache_size_gb)
