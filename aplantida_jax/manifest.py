@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +44,17 @@ _EXECUTION_ONLY = {
     "model": ("remat",),
     "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
 }
+
+_HIDDEN = "(hidden)"
+# The start of an address, also of one with too few slashes.
+_SCHEME = re.compile(r"mongo\w*(?:\+\w*)?:/*|://", re.IGNORECASE)
+# host[:port], ... and then the path, the options, or the rest of a sentence.
+_HOST = r"(\[[\da-fA-F:.]+\]|[\w.-]*)(:\d*)?"
+_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*($|[/?'\"\s)])")
+_OPTIONS = re.compile(r"\?")  # passwords of keys and proxies, session tokens
+_SECRET_OPTION = re.compile(
+    r"[?&;][^=&?]*(pass|pwd|token|secret|key|cred|auth|sig)[^=&?]*=", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,14 +175,27 @@ def check_label_map(found: str, expected: str, *, where: Path, made_by: str) -> 
 
 
 def redact(value: Any) -> Any:
-    """A copy without the secrets of URIs: "mongodb://user:pw@host" keeps the host."""
+    """A copy without the secrets of addresses: "mongodb://user:pw@host" keeps the host.
+
+    An address may stand anywhere in a text and be wrong in any way: what is kept of a
+    database's is only what looks like hosts and a path. Where its host begins is not
+    clear, all behind its scheme is hidden.
+    """
     if isinstance(value, dict):
         return {name: redact(item) for name, item in value.items()}
-    if isinstance(value, str) and "://" in value:
-        scheme, rest = value.split("://", 1)
-        # The last "@": a password may hold "@", "/" or "?" unescaped.
-        return f"{scheme}://{rest.rpartition('@')[2]}" if "@" in rest else value
-    return value
+    if isinstance(value, list | tuple):
+        return type(value)(redact(item) for item in value)
+    if not isinstance(value, str) or not (scheme := _SCHEME.search(value)):
+        return value
+    head, rest = value[: scheme.end()], value[scheme.end() :]
+    # The last "@": a password may hold "@" and "/" unescaped. One behind a "?" may also
+    # belong to an option.
+    secret, _, public = rest.rpartition("@")
+    is_mongodb = "mongo" in scheme[0].lower()
+    if "?" in secret or (is_mongodb and not _HOSTS.match(public)):
+        return head + _HIDDEN
+    option = (_OPTIONS if is_mongodb else _SECRET_OPTION).search(public)
+    return head + (public[: option.end()] + _HIDDEN if option else public)
 
 
 def _checked_hash(item: Input) -> str:
