@@ -91,4 +91,5 @@ find_chromium() {
 make_venv
 install_packages
 ./scripts/install_web.sh
+[ "$dev" = no ] || ./scripts/install_mongo.sh
 find_chromium

@@ -5,10 +5,13 @@ stages would leave; the end-to-end test runs those stages themselves.
 """
 
 import dataclasses
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import database
 import numpy as np
 import pytest
 
@@ -151,3 +154,38 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     config.train.update({"epochs": 12, "learning_rate": 3e-3, "patience": 99})
     loop.run(config, paths.run_dir(config, config.name))
     return dataset
+
+
+def pytest_report_header() -> str:
+    return f"database server: {database.description()}"
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a database server that all tests share."""
+    database.need_server()
+    if database.address():
+        yield database.address()
+        return
+    server = database.Server(tmp_path_factory.mktemp("mongodb"))
+    yield server.uri
+    server.kill()
+
+
+@pytest.fixture
+def mongodb(mongodb_uri: str) -> Iterator[database.Database]:
+    """A database of the test's own, dropped after it."""
+    own = database.Database(mongodb_uri, f"aplantida_{uuid.uuid4().hex}")
+    yield own
+    own.drop()
+
+
+@pytest.fixture
+def mongodb_process(tmp_path: Path) -> Iterator[database.Server]:
+    """A server of the test's own, to be killed and started again."""
+    if not database.program():
+        database.need_server()
+        pytest.skip("the database server that the address names cannot be killed")
+    server = database.Server(tmp_path / "mongodb")
+    yield server
+    server.kill()

@@ -1,9 +1,12 @@
-"""A MongoDB server for tests: just enough of the wire protocol to be read from.
+"""A server of MongoDB's wire protocol that sends whatever bytes a test gives it.
 
-Speaks OP_QUERY (the first greeting) and OP_MSG (hello, find with sort and projection of
-nothing, getMore), over loopback, and hangs up when told to.
+For documents that no real server at hand would hold (NaN, Decimal128, invalid UTF-8,
+types that do not exist), and for hanging up at an exact batch; what a real server can
+do is tested with one (`database.py`). Speaks OP_QUERY (the first greeting) and OP_MSG
+(hello, find sorted by `_id`, getMore), over loopback.
 """
 
+import math
 import socket
 import socketserver
 import struct
@@ -11,12 +14,26 @@ import threading
 from typing import Any
 
 import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
 
+# Strings that are no UTF-8 stay apart from one another.
+_CODEC: CodecOptions = CodecOptions(
+    unicode_decode_error_handler="surrogateescape",
+    datetime_conversion=DatetimeConversion.DATETIME_MS,
+)
+# What `$type` calls the types of BSON (manual, "$type").
+_TYPE_NAMES = {
+    **{0x01: "number", 0x10: "number", 0x12: "number", 0x13: "number"},
+    **{0x02: "string", 0x03: "object", 0x05: "binData", 0x07: "objectId"},
+    **{0x08: "bool", 0x09: "date", 0x0A: "null", 0x0D: "javascript"},
+    **{0x0E: "symbol", 0x11: "timestamp", 0x7F: "maxKey", 0xFF: "minKey"},
+}
 _OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013
 
 
 class MongoServer(socketserver.ThreadingTCPServer):
-    """Serves `documents`, BSON bytes by `_id`, in their order.
+    """Serves `documents`, each BSON that begins with its `_id`, in the order given.
 
     Attributes:
         hang_up_after: the connection is cut when this many batches were sent; each time
@@ -27,7 +44,7 @@ class MongoServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, documents: list[tuple[Any, bytes]]):
+    def __init__(self, documents: list[bytes]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.documents = documents
         self.hang_up_after: list[int] = []
@@ -64,7 +81,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 start = body.index(b"\0", 4) + 1 + 8
                 self._answer(request, self._run(bson.decode(body[start:])), old=True)
                 continue
-            command = bson.decode(body[5:])
+            command = bson.decode(body[5:], codec_options=_CODEC)
             answer = self._run(command)
             if answer is None:
                 return
@@ -113,16 +130,32 @@ class _Handler(socketserver.BaseRequestHandler):
         return {"ok": 1.0}
 
     def _find(self, command: dict[str, Any]) -> Any:
-        after = None
-        if command["filter"]:
-            field, literal = command["filter"]["$expr"]["$gt"]
-            assert field == "$_id"
-            after = literal["$literal"]
         assert command["sort"] == {"_id": 1}
-        ids = [identifier for identifier, _ in self.server.documents]
-        start = ids.index(after) + 1 if after is not None else 0
-        self.cursor = [raw for _, raw in self.server.documents[start:]]
+        documents = self.server.documents
+        if wanted := command["filter"]:
+            behind, *later = wanted["$or"]
+            self.cursor = [
+                raw
+                for place, raw in enumerate(documents)
+                if self._is_greater(place, behind["_id"])
+                or any(_type_name(raw) in branch["_id"]["$type"] for branch in later)
+            ]
+        else:
+            self.cursor = list(documents)
         return self._batch("firstBatch", command["find"], command["batchSize"])
+
+    def _is_greater(self, place: int, condition: dict[str, Any]) -> bool:
+        """As the server compares: only within the type, and NaN with nothing."""
+        ((operator, than),) = condition.items()
+        documents = self.server.documents
+        own = _type_name(documents[place])
+        if operator == "$gte":
+            assert than == -math.inf
+            return own == "number" and str(_id(documents[place])).lower() != "nan"
+        if str(than).lower() == "nan":
+            return False
+        than_place = [repr(_id(raw)) for raw in documents].index(repr(than))
+        return own == _type_name(documents[than_place]) and place > than_place
 
     def _batch(self, name: str, collection: str, size: int) -> Any:
         hang_up = self.server.hang_up_after
@@ -146,3 +179,17 @@ class _Handler(socketserver.BaseRequestHandler):
         cursor = struct.pack("<i", len(inner) + 5) + inner + b"\0"
         outer = bson.encode({"ok": 1.0})[4:-1] + b"\x03cursor\0" + cursor
         return struct.pack("<i", len(outer) + 5) + outer + b"\0"
+
+
+def _id(raw: bytes) -> Any:
+    """The `_id`, also of a document whose other values cannot be decoded."""
+    shallow = _CODEC.with_options(document_class=RawBSONDocument)
+    value = RawBSONDocument(raw, shallow)["_id"]
+    if isinstance(value, RawBSONDocument):
+        return bson.decode(value.raw, codec_options=_CODEC)
+    return value
+
+
+def _type_name(raw: bytes) -> str:
+    assert raw[5:9] == b"_id\0"
+    return {"symbol": "string"}.get(_TYPE_NAMES[raw[4]], _TYPE_NAMES[raw[4]])

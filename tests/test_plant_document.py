@@ -1,5 +1,7 @@
 import dataclasses
 import datetime
+import random
+import re
 
 import bson
 import pytest
@@ -179,6 +181,60 @@ def test_canonical_url(raw, expected):
 )
 def test_what_is_no_url(raw):
     assert canonical_url(raw, relative=True) == ""
+
+
+def odd_urls(count: int) -> list[str]:
+    """Addresses put together from parts that are good, odd and wrong."""
+    generator = random.Random(4)
+    schemes = [
+        "http://",
+        "https://",
+        "HTTP://",
+        "ftp://",
+        "//",
+        "",
+        "http:/",
+        " http://",
+    ]
+    hosts = ["example.org", "Example.org", "a", "-", "..", "1.2.3.4", "[::1]", "a_b"]
+    hosts += ["u:p@a.b", "a.b:80", "a.b:443", "a.b:8080", "a.b:x", "a.b:", "", "ñ.es"]
+    paths = ["/", "", "/a.jpg", "//a", "/a/../b", "/a b", "/%2e%41", "/a;b=c", "/ñ"]
+    paths += ["/a'b()!$*+,=:@~&", "/a\\b", "/[a]", "/a|b", "/{a}", "/a\nb", '/"', "/^`"]
+    queries = ["", "?", "?a=b", "?a=b?c", "?ñ", "?a b", "?x[]=1", "??", "?a/b:@%20"]
+    ends = ["", "#", "#top", "#a?b", " ", "\n", "\t", "\ufffd", "\x7f", "\u212a"]
+    kinds = (schemes, hosts, paths, queries, ends)
+    # Mostly the first and good ones, so that many are addresses.
+    return [
+        "".join(
+            generator.choice(kind[:2] if generator.random() < 0.8 else kind)
+            for kind in kinds
+        )
+        for _ in range(count)
+    ]
+
+
+def test_what_is_canonical_already_comes_out_as_if_it_had_been_made_so(monkeypatch):
+    urls = odd_urls(20_000)
+    quick = [canonical_url(url, relative=True) for url in urls]
+    with monkeypatch.context() as patch:
+        patch.setattr(plant_document, "_CANONICAL", re.compile("(?!)"))  # nothing
+        assert [canonical_url(url, relative=True) for url in urls] == quick
+    as_it_was = sum(a == b for a, b in zip(urls, quick, strict=True))
+    assert 500 < as_it_was < 15_000
+    assert 1_000 < quick.count("") < 15_000
+
+
+def test_plain_text_comes_out_as_if_it_had_been_cleaned(monkeypatch):
+    generator = random.Random(5)
+    alphabet = 'aZ 9.("\t\n\x00\x7f\u00a0ñ\u0303\u200b\ud800'
+    values = [
+        "".join(generator.choices(alphabet[: generator.choice((6, 17))], k=k % 9))
+        for k in range(20_000)
+    ]
+    values += ["a" * n for n in (499, 500, 501)]
+    quick = [plant_document.text(value) for value in values]
+    monkeypatch.setattr(plant_document, "_is_plain", lambda value: False)
+    assert [plant_document.text(value) for value in values] == quick
 
 
 def test_relative_urls_only_beside_a_dump():

@@ -30,6 +30,22 @@ def test_every_type_has_its_name():
     assert found["field.a"]["types"] == {"int": 1}
 
 
+def test_names_as_odd_as_paths_stay_apart():
+    report = SchemaReport()
+    report.add({"a": [1], "b[]": "x"})
+    report.add({"a": {"[]": "x", "": 1.5}, "b": [None]})
+    types = {path: field["types"] for path, field in report.to_json().items()}
+    assert types == {
+        "a": {"array": 1, "object": 1},
+        "a[]": {"int": 1},
+        "a.[]": {"string": 1},
+        "a.": {"double": 1},
+        "b": {"array": 1},
+        # The one pair that a path cannot tell apart.
+        "b[]": {"string": 1, "null": 1},
+    }
+
+
 def test_odd_values():
     report = SchemaReport()
     odd = ["", " a", "a\ufffd", "a\u200bb", "u\u0308", "fine", "ñ", "a\ud800"]

@@ -1,13 +1,11 @@
 import datetime
 import json
 import math
-import time
 from pathlib import Path
 
 import bson
 import pytest
 from bson import json_util
-from mongo_server import MongoServer
 
 from aplantida_jax.data import source
 from aplantida_jax.errors import UserError
@@ -111,7 +109,7 @@ def test_a_file_that_is_cut_off_is_an_error(tmp_path, name, content):
 
 
 def test_other_files_are_refused_with_advice(tmp_path):
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is no file and no mongodb"):
         read(tmp_path / "plants.json")
     (tmp_path / "plants.csv").write_text("a,b")
     with pytest.raises(UserError, match=r"\.json, \.jsonl or \.bson"):
@@ -119,71 +117,3 @@ def test_other_files_are_refused_with_advice(tmp_path):
     (tmp_path / "plants.json").write_text('{\n  "_id": 1\n}\n')
     with pytest.raises(UserError, match="--pretty"):
         read(tmp_path / "plants.json")
-
-
-def of_server(documents: list[dict]) -> list[tuple[object, bytes]]:
-    return [(document["_id"], bson.encode(document)) for document in documents]
-
-
-def test_mongodb_in_batches():
-    with MongoServer(of_server(PLANTS)) as server:
-        assert [document.value for document in read(server.uri)] == PLANTS
-        assert server.commands.count("getMore") == 6
-
-
-def test_mongodb_goes_on_behind_the_last_document(monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    with MongoServer(of_server(PLANTS)) as server:
-        server.hang_up_after = [1, 2, 1]
-        assert [document.value for document in read(server.uri)] == PLANTS
-        assert server.hang_up_after == []
-
-
-def test_mongodb_one_bad_document_costs_no_other(monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    documents = of_server(PLANTS[:6])
-    invalid = bson.encode({"_id": PLANTS[2]["_id"], "latinName": "Rosa ??"})
-    documents[2] = (PLANTS[2]["_id"], invalid.replace(b"??", b"\xff\xfe"))
-    # An inner value of a type that does not exist.
-    broken = bson.encode({"_id": PLANTS[3]["_id"], "d": {"a": 1}})
-    broken = broken.replace(b"\x10a\x00", b"\x99a\x00")
-    documents[3] = (PLANTS[3]["_id"], broken)
-    with MongoServer(documents) as server:
-        server.hang_up_after = [1]
-        found = read(server.uri)
-    assert [bool(document.problem) for document in found] == [False] * 3 + [True] + [
-        False
-    ] * 2
-    assert found[2].value["latinName"] == "Rosa \ufffd\ufffd"
-
-
-def test_mongodb_errors_keep_the_password():
-    for uri in (
-        "mongodb://ana:se/cret@127.0.0.1:1/",
-        "mongodb://ana:se?cret#@127.0.0.1:1/",
-        "mongodb://ana:secret@:99999999/",
-    ):
-        with pytest.raises(UserError) as raised:
-            read(uri)
-        assert "cret" not in str(raised.value)
-        assert raised.value.__cause__ is None
-    assert "cret" not in source.describe("mongodb://ana:se/cret@db.example/?a=b")
-
-
-def test_mongodb_refusal_and_emptiness():
-    with MongoServer(of_server(PLANTS)) as server:
-        server.refusal = {"code": 13, "errmsg": "not authorized: secret"}
-        with pytest.raises(UserError, match=r"refused \(code 13\)") as raised:
-            read(server.uri)
-        assert "secret" not in str(raised.value)
-    with (
-        MongoServer([]) as server,
-        pytest.raises(UserError, match="has no documents"),
-    ):
-        read(server.uri)
-
-
-def test_mongodb_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(source, "_SERVER_WAIT_MS", 200)
-    with pytest.raises(UserError, match="does not answer"):
-        read("mongodb://127.0.0.1:1/")

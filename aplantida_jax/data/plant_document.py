@@ -27,8 +27,15 @@ _LONGEST = 500  # characters of any text
 _LONGEST_URL = 2000
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _URL_SAFE = "/%:@!$&'()*+,;=~-._"
+# What the rest of `canonical_url` would leave as it is, as almost all addresses are.
+_CANONICAL = re.compile(
+    r"https?://[a-z0-9.-]+/[\w/%:@!$&'()*+,;=~.-]*(?:\?[\w/%:@!$&'()*+,;=~.?-]+)?",
+    re.ASCII,
+)
+_REPLACEMENT = "\ufffd"  # stands for bytes that were no UTF-8
 # iNaturalist, Pl@ntNet and GBIF: .../observations/123, .../occurrence/123.
 _OBSERVATION = re.compile(r"/(observations?|occurrence)/(?:[a-z]+/)?(\d+)/?$")
+_IDENTIFIERS = (str, int, bson.ObjectId)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -102,9 +109,13 @@ def parse(document: dict[str, Any], filters: Filters, schema: SchemaReport) -> P
     plant_id = id_of(document)
     if not plant_id:
         raise Unfit("no_id", "it has no _id")
-    name = names.normalise(document.get("latinName"))
+    raw_name = document.get("latinName")
+    name = names.normalise(raw_name)
     if not name:
-        raise Unfit("no_latin_name", f"latinName {document.get('latinName')!r:.80}")
+        raise Unfit("no_latin_name", f"latinName {raw_name!r:.80}")
+    if _REPLACEMENT in str(raw_name):
+        # What is left of it may be the name of another plant.
+        raise Unfit("broken_latin_name", f"latinName {raw_name!r:.80}")
     images = document.get("images")
     if not isinstance(images, list):
         raise Unfit("images_not_a_list", f"images is {type(images).__name__}")
@@ -129,7 +140,7 @@ def parse(document: dict[str, Any], filters: Filters, schema: SchemaReport) -> P
 def id_of(document: dict[str, Any]) -> str:
     """`_id` as text, "" when there is none."""
     value = document.get("_id")
-    if isinstance(value, str | int | bson.ObjectId) and not isinstance(value, bool):
+    if isinstance(value, _IDENTIFIERS) and not isinstance(value, bool):
         return text(str(value))
     return value.hex() if isinstance(value, bytes) else ""
 
@@ -138,8 +149,21 @@ def text(value: object) -> str:
     """A string made harmless: NFC, one line, valid Unicode, not endless; else ""."""
     if not isinstance(value, str):
         return ""
+    if _is_plain(value):
+        return value
     clean = _INVISIBLE.sub(" ", value[:_LONGEST])
     return " ".join(unicodedata.normalize("NFC", clean).split())
+
+
+def _is_plain(value: str) -> bool:
+    """Would `text` leave it as it is? So for almost all; asking costs little."""
+    return (
+        len(value) <= _LONGEST
+        and value.isascii()
+        and value.isprintable()
+        and value[:1] != " " != value[-1:]
+        and "  " not in value
+    )
 
 
 def canonical_url(raw: object, *, relative: bool) -> str:
@@ -149,6 +173,10 @@ def canonical_url(raw: object, *, relative: bool) -> str:
     under the dump's directory.
     """
     if not isinstance(raw, str) or not 0 < len(raw) <= _LONGEST_URL:
+        return ""
+    if _CANONICAL.fullmatch(raw):
+        return raw
+    if _REPLACEMENT in raw:
         return ""
     try:
         parts = urlsplit(raw.strip())
@@ -218,7 +246,7 @@ def _candidate(image: Any, latin_name: str, filters: Filters) -> Candidate | str
         licence=licence,
         licence_raw=text(image.get("license")),
         attribution=text(image.get("attribution")),
-        observation=_observation(image, latin_name),
+        observation=_observation(image, latin_name, source),
         width=width,
         height=height,
     )
@@ -232,19 +260,19 @@ def _pixels(value: Any) -> int:
     return int(value) if 0 < value < 2**31 else 0
 
 
-def _observation(image: dict[str, Any], latin_name: str) -> str:
+def _observation(image: dict[str, Any], latin_name: str, source: str) -> str:
     """The key that photos of one observation share, "" when nothing tells.
 
     In this order: the observation's id within its source; a link to an observation; the
     same author on the same day with the same plant.
     """
     identifier = image.get("observationId")
-    if isinstance(identifier, str | int | bson.ObjectId) and text(str(identifier)):
-        return f"{text(image.get('source'))}:{text(str(identifier))}"
-    link = canonical_url(image.get("sourceUrl"), relative=False)
-    parts = urlsplit(link)
-    if match := _OBSERVATION.search(parts.path):
-        return f"{parts.hostname}:{match[2]}"
+    if isinstance(identifier, _IDENTIFIERS) and (shown := text(str(identifier))):
+        return f"{source}:{shown}"
+    if link := canonical_url(image.get("sourceUrl"), relative=False):
+        parts = urlsplit(link)
+        if match := _OBSERVATION.search(parts.path):
+            return f"{parts.hostname}:{match[2]}"
     author, day = text(image.get("attribution")), _day(image.get("date"))
     return f"{latin_name}:{author}:{day}" if author and day else ""
 

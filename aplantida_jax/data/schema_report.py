@@ -5,7 +5,6 @@ paths are, and of a field's values only counts and a few examples are kept.
 """
 
 import collections
-import dataclasses
 import datetime
 import json
 import math
@@ -21,6 +20,7 @@ _EXAMPLES = 3
 # Fields with few distinct values, of which each is counted.
 _COUNTED = ("images[].license", "images[].source")
 _MOST_VALUES = 2000
+_BLANK = ("", " ")
 _TYPES = (
     # bool before int, of which it is a subclass.
     (bool, "bool"),
@@ -37,12 +37,18 @@ _TYPES = (
 )
 
 
-@dataclasses.dataclass
 class _Field:
-    types: collections.Counter[str]
-    odd: collections.Counter[str]
-    examples: dict[str, list[str]]
-    values: collections.Counter[str]
+    """What was seen of one path; counts of types are by Python's, named at the end."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.types: collections.Counter[type] = collections.Counter()
+        self.odd: collections.Counter[str] = collections.Counter()
+        self.examples: dict[str, list[str]] = {}
+        self.values: collections.Counter[str] = collections.Counter()
+        self.counts_values = path in _COUNTED
+        # The fields below, by their names as written; None is an array's items.
+        self.children: dict[str | None, _Field] = {}
 
 
 class SchemaReport:
@@ -50,25 +56,20 @@ class SchemaReport:
 
     def __init__(self) -> None:
         self._fields: dict[str, _Field] = {}
+        self._root = _Field("")
 
     def add(self, document: dict[str, Any]) -> None:
-        for name, value in document.items():
-            self._visit(_clean(str(name)), value, 1)
+        self._visit_items(self._root, document, 0)
 
     def odd(self, path: str, oddity: str, value: Any) -> None:
         """Counts a value of `path` that is odd for a reason that its reader knows."""
-        field = self._field(path)
-        field.odd[oddity] += 1
-        examples = field.examples.setdefault(oddity, [])
-        shown = _shown(value)
-        if len(examples) < _EXAMPLES and shown not in examples:
-            examples.append(shown)
+        _count_odd(self._field(path), oddity, value)
 
     def to_json(self) -> dict[str, Any]:
         """{path: {"types": {type: count}, "odd": {what: count}, ...}}."""
         return {
             path: {
-                "types": dict(field.types.most_common()),
+                "types": _named(field.types),
                 "odd": dict(field.odd.most_common()),
                 "examples": field.examples,
                 "values": dict(field.values.most_common()),
@@ -76,39 +77,78 @@ class SchemaReport:
             for path, field in sorted(self._fields.items())
         }
 
-    def _visit(self, path: str, value: Any, depth: int) -> None:
-        field = self._field(path)
-        field.types[_type_of(value)] += 1
-        if path in _COUNTED:
-            shown = _clean(value) if isinstance(value, str) else _shown(value)
-            full = len(field.values) >= _MOST_VALUES and shown not in field.values
-            field.values["(more values)" if full else shown] += 1
-        oddity = _oddity(value)
-        if oddity:
-            self.odd(path, oddity, value)
+    def _visit(self, field: _Field, value: Any, depth: int) -> None:
+        # Millions of values pass here, and almost all of them are plain strings.
+        field.types[type(value)] += 1
+        if field.counts_values:
+            _count_value(field, value)
+        if isinstance(value, str) and _is_plain(value):
+            return
+        if oddity := _oddity(value):
+            _count_odd(field, oddity, value)
         if depth == _DEEPEST:
             return
         if isinstance(value, dict):
-            for name, item in value.items():
-                self._visit(_clean(f"{path}.{name}"), item, depth + 1)
+            self._visit_items(field, value, depth)
         elif isinstance(value, list):
+            below = field.children.get(None) or self._child(field, None, "[]")
             for item in value:
-                self._visit(f"{path}[]", item, depth + 1)
+                self._visit(below, item, depth + 1)
+
+    def _visit_items(self, field: _Field, value: dict[str, Any], depth: int) -> None:
+        children = field.children
+        for name, item in value.items():
+            child = children.get(name)
+            if child is None:
+                child = self._child(field, name, f".{name}" if field.path else name)
+            self._visit(child, item, depth + 1)
+
+    def _child(self, parent: _Field, name: str | None, step: str) -> _Field:
+        path = _clean(parent.path + step)
+        field = self._field(path)
+        # Only what has a field of its own: the number of names is not bounded.
+        if field.path == parent.path + step:
+            parent.children[name] = field
+        return field
 
     def _field(self, path: str) -> _Field:
         if path not in self._fields and len(self._fields) >= _MOST_PATHS:
             path = "(more fields)"
         if path not in self._fields:
-            count = collections.Counter[str]
-            self._fields[path] = _Field(count(), count(), {}, count())
+            self._fields[path] = _Field(path)
         return self._fields[path]
 
 
-def _type_of(value: Any) -> str:
-    for kind, name in _TYPES:
-        if isinstance(value, kind):
-            return name
-    return type(value).__name__
+def _count_odd(field: _Field, oddity: str, value: Any) -> None:
+    field.odd[oddity] += 1
+    examples = field.examples.setdefault(oddity, [])
+    shown = _shown(value)
+    if len(examples) < _EXAMPLES and shown not in examples:
+        examples.append(shown)
+
+
+def _count_value(field: _Field, value: Any) -> None:
+    shown = _clean(value) if isinstance(value, str) else _shown(value)
+    full = len(field.values) >= _MOST_VALUES and shown not in field.values
+    field.values["(more values)" if full else shown] += 1
+
+
+def _named(types: collections.Counter[type]) -> dict[str, int]:
+    """Counts by MongoDB's names, the most frequent first."""
+    named: collections.Counter[str] = collections.Counter()
+    for kind, count in types.items():
+        known = (name for base, name in _TYPES if issubclass(kind, base))
+        named[next(known, kind.__name__)] += count
+    return dict(named.most_common())
+
+
+def _is_plain(text: str) -> bool:
+    return (
+        text.isascii()
+        and text.isprintable()
+        and text[:1] not in _BLANK
+        and text[-1] != " "
+    )
 
 
 def _oddity(value: Any) -> str:
@@ -125,8 +165,6 @@ def _oddity(value: Any) -> str:
 def _odd_text(text: str) -> str:
     if not text:
         return "empty"
-    if text.isascii() and text.isprintable() and text == text.strip():
-        return ""
     if text != text.strip():
         return "space around"
     if "\ufffd" in text or any("\ud800" <= c <= "\udfff" for c in text):

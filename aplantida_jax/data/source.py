@@ -1,7 +1,6 @@
 """The collection, from wherever it is: one stream of raw documents.
 
-    mongodb://...   pymongo, in the order of `_id`; after a lost connection it goes on
-                    behind the last `_id` (pymongo itself never retries `getMore`)
+    mongodb://...   a server, in the order of `_id` (`aplantida_jax.data.mongodb`)
     *.json          an array, or one document a line
     *.jsonl         one document a line (mongoexport)
     *.bson          mongodump
@@ -16,31 +15,24 @@ import codecs
 import dataclasses
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bson
-import pymongo
-from absl import logging
 from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.raw_bson import RawBSONDocument
-from pymongo import errors as mongo_errors
 
-from aplantida_jax import manifest
+from aplantida_jax.data import mongodb
+from aplantida_jax.data.mongodb import describe, is_mongodb
 from aplantida_jax.errors import UserError
 
-_MONGO = re.compile(r"mongodb(\+srv)?://")
 # One document with invalid UTF-8, or a date beyond year 9999, must not stop the rest.
 _LENIENT: CodecOptions = CodecOptions(
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 _CHUNK = 1 << 20
-_SERVER_WAIT_MS = 10_000
-_TRIES = 6  # in a row, with no document between them
 _LARGEST_BSON = 48 << 20  # the server allows 16 MB
 
 
@@ -50,22 +42,14 @@ class RawDocument:
 
     Attributes:
         where: where in the source, for people: "line 7".
-        value: the decoded document, {} when it could not be decoded.
+        value: the decoded document; of one that could not be decoded only its `_id`,
+            if at least that is legible, else {}.
         problem: why it could not, "" when it could.
     """
 
     where: str
     value: dict[str, Any]
     problem: str = ""
-
-
-def is_mongodb(uri: str) -> bool:
-    return _MONGO.match(uri) is not None
-
-
-def describe(uri: str) -> str:
-    """The URI for messages: without user, password and options."""
-    return manifest.redact(uri).split("?")[0] if is_mongodb(uri) else uri
 
 
 def documents(source: Any) -> Iterator[RawDocument]:
@@ -76,16 +60,28 @@ def documents(source: Any) -> Iterator[RawDocument]:
     """
     if is_mongodb(source.uri):
         return _from_mongodb(source)
-    path = Path(source.uri)
-    if not path.is_file():
-        raise UserError(
-            f"--config.source.uri={source.uri} is no file and no mongodb:// address"
-        )
+    path = dump_file(source.uri)
     if path.suffix == ".bson":
         return _from_bson(path)
     if path.suffix not in (".json", ".jsonl"):
         raise UserError(f"{path}: a dump is a .json, .jsonl or .bson file (unpack it?)")
     return _from_array(path) if _starts_array(path) else _from_lines(path)
+
+
+def dump_file(uri: str) -> Path:
+    """The file that `uri` names.
+
+    Raises:
+        UserError: there is none. A mistyped address comes here too, so the message
+            carries no more of it than it would of a good one.
+    """
+    path = Path(uri)
+    if not path.is_file():
+        raise UserError(
+            f"{describe(uri)} is missing: --config.source.uri is no file and no "
+            "mongodb:// address (stage 'demo_data' makes the demo's)"
+        )
+    return path
 
 
 def _starts_array(path: Path) -> bool:
@@ -108,7 +104,15 @@ def _extended(value: dict[str, Any]) -> Any:
 
 _DECODER = json.JSONDecoder(object_hook=_extended)
 _SCANNER = json.JSONDecoder()  # finds where an element ends, whatever it holds
-_BAD_JSON = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+_UNDECODABLE = (
+    *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
+    bson.errors.BSONError,
+)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}"]', re.DOTALL)
+# What mongoexport begins every document with.
+_JSON_ID = re.compile(
+    r'\s*\{\s*"_id"\s*:\s*(\{\s*"\$\w+"\s*:\s*"[^"\\]*"\s*\}|"[^"\\]*"|-?\d+)'
+)
 
 
 def _from_lines(path: Path) -> Iterator[RawDocument]:
@@ -116,7 +120,7 @@ def _from_lines(path: Path) -> Iterator[RawDocument]:
         for number, line in enumerate(lines, start=1):
             text = line.decode("utf-8", errors="replace").strip().removeprefix("\ufeff")
             if text:
-                yield _decoded(f"line {number}", _DECODER.decode, text)
+                yield _of_json(f"line {number}", text)
 
 
 def _from_array(path: Path) -> Iterator[RawDocument]:
@@ -127,14 +131,11 @@ def _from_array(path: Path) -> Iterator[RawDocument]:
             at = _skip(buffer, at)
             if buffer[at : at + 1] == "]":
                 return
-            try:
-                _, end = _SCANNER.raw_decode(buffer, at)
-            except (ValueError, RecursionError):
-                end = at
+            end = _end_of_value(buffer, at)
             # What ends at the buffer's very end may go on behind it, e.g. a number.
             if at < end and (end < len(buffer) or ended):
                 number += 1
-                yield _decoded(f"element {number}", _DECODER.decode, buffer[at:end])
+                yield _of_json(f"element {number}", buffer[at:end])
                 at = end
                 continue
             if ended:
@@ -142,6 +143,23 @@ def _from_array(path: Path) -> Iterator[RawDocument]:
             # As much again as was looked at in vain: long elements stay linear.
             more = file.read(max(_CHUNK, len(buffer) - at))
             buffer, at, ended = buffer[at:] + more, 0, not more
+
+
+def _end_of_value(buffer: str, at: int) -> int:
+    """Where the value at `at` ends, however deep it is; `at` when it is not whole."""
+    try:
+        return _SCANNER.raw_decode(buffer, at)[1]
+    except ValueError:
+        return at
+    except RecursionError:
+        depth = 0
+    for token in _TOKEN.finditer(buffer, at):
+        if token[0] == '"':  # a string that is not whole
+            return at
+        depth += (token[0] in "[{") - (token[0] in "]}")
+        if depth == 0:
+            return token.end()
+    return at
 
 
 def _skip(buffer: str, at: int) -> int:
@@ -161,23 +179,41 @@ def _from_bson(path: Path) -> Iterator[RawDocument]:
             raw = prefix + file.read(length - 4)
             if len(raw) < length:
                 raise _cut_off(path, f"document {number}")
-            yield _decoded(f"document {number}", _of_bson, raw)
+            yield _of_bson(f"document {number}", raw)
 
 
 def _cut_off(path: Path, where: str) -> UserError:
     return UserError(f"{path} is cut off or damaged at {where}: dump it again")
 
 
-def _of_bson(raw: bytes) -> dict[str, Any]:
+def _of_json(where: str, text: str) -> RawDocument:
+    try:
+        return _document(where, _DECODER.decode(text))
+    except _UNDECODABLE as error:
+        found = _JSON_ID.match(text)
+        legible = _only_id(_DECODER.decode, f'{{"_id": {found[1]}}}') if found else {}
+        return RawDocument(where, legible, f"cannot be decoded: {error}")
+
+
+def _of_bson(where: str, raw: bytes) -> RawDocument:
+    try:
+        return _document(where, _decode_bson(raw))
+    except _UNDECODABLE as error:
+        found = mongodb.id_of(raw)
+        alone = mongodb.encoded(found, "_id") if found else b""
+        legible = _only_id(_decode_bson, alone) if found else {}
+        return RawDocument(where, legible, f"cannot be decoded: {error}")
+
+
+def _decode_bson(raw: bytes) -> dict[str, Any]:
     return bson.decode(raw, codec_options=_LENIENT)
 
 
-def _decoded(where: str, decode: Callable[[Any], Any], data: Any) -> RawDocument:
+def _only_id(decode: Callable[[Any], Any], alone: Any) -> dict[str, Any]:
     try:
-        value = decode(data)
-    except (*_BAD_JSON, bson.errors.BSONError) as error:
-        return RawDocument(where, {}, f"cannot be decoded: {error}")
-    return _document(where, value)
+        return decode(alone)
+    except _UNDECODABLE:
+        return {}
 
 
 def _document(where: str, value: Any) -> RawDocument:
@@ -187,69 +223,5 @@ def _document(where: str, value: Any) -> RawDocument:
 
 
 def _from_mongodb(source: Any) -> Iterator[RawDocument]:
-    last_id: Any = None
-    number = failures = 0
-    with _client(source.uri) as client:
-        # Undecoded but for the top level, which `_id_of` needs.
-        options = _LENIENT.with_options(document_class=RawBSONDocument)
-        collection = client[source.database].get_collection(source.collection, options)
-        while True:
-            try:
-                for raw in _after(collection, source, last_id):
-                    number, failures = number + 1, 0
-                    yield _decoded(f"document {number}", _of_bson, raw.raw)
-                    last_id = _id_of(raw, last_id)
-                break
-            except (mongo_errors.AutoReconnect, mongo_errors.CursorNotFound) as error:
-                failures += 1
-                if failures >= _TRIES or number == 0:
-                    raise _explained(source.uri, error) from None
-                logging.warning("connection lost after %d documents", number)
-                time.sleep(2.0 ** (failures - 1))
-            except mongo_errors.PyMongoError as error:
-                raise _explained(source.uri, error) from None
-    if number == 0:
-        raise UserError(
-            f"{source.database}.{source.collection} at {describe(source.uri)} has no "
-            "documents: check --config.source.database and --config.source.collection"
-        )
-
-
-def _id_of(raw: RawBSONDocument, fallback: Any) -> Any:
-    """The `_id` of a document, also of one whose other fields cannot be decoded."""
-    try:
-        return raw["_id"]
-    except (KeyError, bson.errors.BSONError):
-        return fallback
-
-
-def _client(uri: str) -> pymongo.MongoClient:
-    try:
-        return pymongo.MongoClient(uri, serverSelectionTimeoutMS=_SERVER_WAIT_MS)
-    except (mongo_errors.PyMongoError, ValueError) as error:
-        raise _explained(uri, error) from None
-
-
-def _after(collection: Any, source: Any, last_id: Any) -> Any:
-    wanted: dict[str, Any] = {}
-    if last_id is not None:
-        # Not {"_id": {"$gt": ...}}, which sees only ids of the same type.
-        wanted = {"$expr": {"$gt": ["$_id", {"$literal": last_id}]}}
-    cursor = collection.find(wanted, list(source.fields), batch_size=source.batch_size)
-    return cursor.sort("_id", pymongo.ASCENDING)
-
-
-def _explained(uri: str, error: Exception) -> UserError:
-    """Says what happened without pymongo's message, which may hold the password."""
-    where = describe(uri)
-    if isinstance(error, mongo_errors.OperationFailure):
-        return UserError(
-            f"{where} refused (code {error.code}): check user, password and rights"
-        )
-    if isinstance(error, mongo_errors.ConnectionFailure):
-        return UserError(f"{where} does not answer: is the server running there?")
-    return UserError(
-        f"--config.source.uri is no usable MongoDB address ({type(error).__name__}): "
-        "in a user or password, ':', '/', '?', '#', '@' and '%' are written %3A, %2F, "
-        "%3F, %23, %40 and %25"
-    )
+    for number, raw in enumerate(mongodb.raw_documents(source), start=1):
+        yield _of_bson(f"document {number}", raw)
