@@ -3,12 +3,14 @@
 The path says what: see `_Handler`. Requests are noted with their time and address.
 """
 
+import collections
 import gzip
 import http.server
 import socket
 import threading
 import time
 from typing import Any
+from urllib.parse import unquote
 
 
 class MisbehavingServer(http.server.ThreadingHTTPServer):
@@ -19,12 +21,14 @@ class MisbehavingServer(http.server.ThreadingHTTPServer):
         throttle: how many of the next requests under /image/ are answered 429.
         retry_after: header of those answers, None for none.
         block: how many of the next requests under /image/ get a page instead.
+        fail: how many of the next requests under /image/ are answered 500.
+        delay_s: before each answer under /image/.
     """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), _Handler)
         self.images: dict[str, bytes] = {}
         self.requests: list[tuple[float, str]] = []
         self.agents: set[str] = set()
@@ -32,6 +36,7 @@ class MisbehavingServer(http.server.ThreadingHTTPServer):
         self.retry_after: str | None = None
         self.block = 0
         self.fail = 0
+        self.delay_s = 0.0
         self.lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
@@ -41,6 +46,16 @@ class MisbehavingServer(http.server.ThreadingHTTPServer):
 
     def url(self, path: str) -> str:
         return f"http://{self.host}/{path}"
+
+    def asked(self) -> collections.Counter[str]:
+        """Path -> how often it was asked for."""
+        with self.lock:
+            return collections.Counter(path for _, path in self.requests)
+
+    def gaps(self) -> list[float]:
+        """Seconds between one request and the next."""
+        times = [when for when, _ in self.requests]
+        return [after - before for before, after in zip(times, times[1:], strict=False)]
 
     def __enter__(self) -> "MisbehavingServer":
         self._thread.start()
@@ -95,6 +110,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.server.fail > 0,
                 max(0, self.server.fail - 1),
             )
+        time.sleep(self.server.delay_s)
         wait = self.server.retry_after
         if throttled:
             self.answer(429, b"slow down", **({"Retry_After": wait} if wait else {}))
@@ -109,11 +125,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def serve_status(self, rest: str) -> None:
         """/status/503/17 answers 503 with Retry-After 17."""
-        status, _, wait = rest.partition("/")
+        status, _, wait = unquote(rest).partition("/")
         self.answer(int(status), b"x", **({"Retry_After": wait} if wait else {}))
 
     def serve_redirect(self, target: str) -> None:
-        self.answer(302, Location=target)
+        self.answer(302, Location=unquote(target))
 
     def serve_loop(self, rest: str) -> None:
         self.answer(301, Location=f"/loop/{rest}x")

@@ -1,6 +1,7 @@
 """A small collection of real JPEGs, on disk beside its dump or on a server."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from aplantida_jax import paths
 from aplantida_jax.data import export_dataset
 from aplantida_jax.data.cache import Cache
 from configs import dataset
+from configs.common import base
 
 
 def jpeg(seed: int, size: tuple[int, int] = (240, 320), quality: int = 92) -> bytes:
@@ -62,6 +64,19 @@ def served_collection(
     config.download.private_hosts = (server.host,)
     export_dataset.run(config, root)
     return config
+
+
+def download_command(config: Any) -> list[str]:
+    """What runs stage download with this configuration in a process of its own."""
+    plain = base("dataset", "download").download
+    changed = [name for name in plain if config.download[name] != plain[name]]
+    return [
+        *(sys.executable, "-m", "aplantida_jax.main", "--config=configs/dataset.py"),
+        *("--config.stage=download", f"--config.data_dir={config.data_dir}"),
+        f"--config.source.uri={config.source.uri}",
+        "--config.dataset.min_images_per_species=1",
+        *(f"--config.download.{name}={config.download[name]}" for name in changed),
+    ]
 
 
 def by_reason(config: Any) -> dict[str, int]:

@@ -35,27 +35,29 @@ def test_public_addresses(address):
 )
 def test_no_spelling_of_a_private_host_passes(host):
     with pytest.raises(Refused, match="private address"):
-        Guard().resolve(host, 80)
+        Guard().resolve(host, 80, 5.0)
 
 
 def test_private_hosts_can_be_named():
-    assert Guard(private_hosts=("127.0.0.1",)).resolve("127.0.0.1", 80) == ["127.0.0.1"]
+    assert Guard(private_hosts=("127.0.0.1",)).resolve("127.0.0.1", 80, 5.0) == [
+        "127.0.0.1"
+    ]
     guard = Guard(private_hosts=("127.0.0.1:8080",))
-    assert guard.resolve("127.0.0.1", 8080) == ["127.0.0.1"]
+    assert guard.resolve("127.0.0.1", 8080, 5.0) == ["127.0.0.1"]
     with pytest.raises(Refused):
-        guard.resolve("127.0.0.1", 80)
+        guard.resolve("127.0.0.1", 80, 5.0)
 
 
 def test_only_allowed_hosts():
     guard = Guard(allowed_hosts=("1.1.1.1", "*.example.org"))
-    assert guard.resolve("1.1.1.1", 443) == ["1.1.1.1"]
+    assert guard.resolve("1.1.1.1", 443, 5.0) == ["1.1.1.1"]
     for host in ("8.8.8.8", "example.org", "evil-example.org", "example.org.evil.net"):
         with pytest.raises(Refused, match="allowed_hosts"):
-            guard.resolve(host, 443)
+            guard.resolve(host, 443, 5.0)
     assert guard._allows("photos.example.org")
 
 
 @pytest.mark.parametrize("host", ["a" * 70 + ".org", "a..b"])
 def test_what_is_no_host_name(host):
     with pytest.raises((Refused, OSError)):
-        Guard().resolve(host, 80)
+        Guard().resolve(host, 80, 5.0)

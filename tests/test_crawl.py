@@ -1,55 +1,21 @@
 import dataclasses
-import threading
 import time
 
 import pytest
+from crawl_work import FAST, Done, Host, crawl_with, names
 
 from aplantida_jax.data import crawl as crawl_lib
 from aplantida_jax.data import fetch
-from aplantida_jax.data.crawl import Crawl
-from aplantida_jax.data.fetch import Fetched
-from aplantida_jax.data.schedule import Pace
-
-FAST = Pace(per_second=1e4, concurrency=4, pauses_s=(0.2, 0.3), max_retry_after_s=0.5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    fetched: Fetched
-
-
-class Host:
-    """Work that answers as told, and notes what was asked when."""
-
-    def __init__(self, *answers: Fetched, then: str = fetch.OK):
-        self.answers = list(answers)
-        self.then = Fetched(then, "" if then == fetch.OK else then)
-        self.asked: list[tuple[float, str]] = []
-        self.under_way = self.most_under_way = 0
-        self.lock = threading.Lock()
-
-    def __call__(self, item: str) -> Done:
-        with self.lock:
-            self.asked.append((time.monotonic(), item))
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
-            answer = self.answers.pop(0) if self.answers else self.then
-        time.sleep(0.002)
-        with self.lock:
-            self.under_way -= 1
-        return Done(answer)
+from aplantida_jax.data.crawl import NotAsked
+from aplantida_jax.data.fetch import Fetched, Trail
 
 
 def run(host: Host, items, pace=FAST, retries=3):
     aborted = []
-    crawl = Crawl(host, pace, retries=retries, abort=lambda: aborted.append(True))
+    crawl = crawl_with(host, pace, retries, lambda: aborted.append(True))
     results = list(crawl.run(items))
     assert aborted == [True]
     return results
-
-
-def names(count: int) -> list[str]:
-    return [f"item{number}" for number in range(count)]
 
 
 def test_everything_is_asked_once():
@@ -92,14 +58,14 @@ def test_nothing_is_asked_within_a_pause():
 def test_another_host_goes_on_meanwhile():
     finished = {}
 
-    def work(item: str) -> Done:
+    def work(item: str, trail: Trail) -> Done:
         finished[item] = time.monotonic()
         if item == "a0" and "again" not in finished:
             finished["again"] = 0.0
             return Done(Fetched(fetch.THROTTLED, "http_429"))
         return Done(Fetched(fetch.OK))
 
-    crawl = Crawl(work, FAST, retries=0, abort=lambda: None)
+    crawl = crawl_with(work, retries=0)
     done = [item for item, _ in crawl.run({"a": ["a0"], "b": names(20)})]
     assert done[-1] == "a0"
     others = [when for item, when in finished.items() if item.startswith("item")]
@@ -114,13 +80,13 @@ def test_temporary_failures_are_retried(monkeypatch):
 
     failure = Fetched(fetch.TEMPORARY, "timeout")
     host = Host(failure, failure)
-    crawl = Crawl(host, FAST, retries=3, abort=lambda: None)
+    crawl = crawl_with(host)
     monkeypatch.setattr(crawl, "_jitter", NoWait())
     ((_, done),) = crawl.run({"a": ["item"]})
     assert (done.fetched.outcome, len(host.asked)) == (fetch.OK, 3)
 
     host = Host(then=fetch.TEMPORARY)
-    crawl = Crawl(host, FAST, retries=3, abort=lambda: None)
+    crawl = crawl_with(host)
     monkeypatch.setattr(crawl, "_jitter", NoWait())
     ((_, done),) = crawl.run({"a": ["item"]})
     assert (done.fetched.outcome, len(host.asked)) == (fetch.TEMPORARY, 4)
@@ -145,19 +111,20 @@ def test_what_a_given_up_host_was_not_asked_comes_back():
     host = Host(then=fetch.FORBIDDEN)
     results = run(host, {"a": names(100)})
     assert sorted(item for item, _ in results) == sorted(names(100))
-    unasked = [item for item, done in results if done is None]
+    unasked = [done for _, done in results if isinstance(done, NotAsked)]
+    assert set(unasked) == {NotAsked("host_given_up")}
     assert 70 <= len(unasked) <= 80
     assert len(host.asked) == 100 - len(unasked)
 
 
 def test_an_error_in_the_work_ends_the_run():
-    def work(item: str) -> Done:
+    def work(item: str, trail: Trail) -> Done:
         if item == "item3":
             raise OSError("no space left")
         return Done(Fetched(fetch.OK))
 
     aborted = []
-    crawl = Crawl(work, FAST, retries=0, abort=lambda: aborted.append(True))
+    crawl = crawl_with(work, retries=0, abort=lambda: aborted.append(True))
     with pytest.raises(OSError, match="no space"):
         list(crawl.run({"a": names(1000)}))
     assert aborted == [True]

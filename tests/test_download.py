@@ -218,15 +218,44 @@ def test_another_size_needs_another_cache(tmp_path, server):
     assert len(cached(config)) == 2
 
 
-def test_a_cache_that_is_too_small_is_told(tmp_path, server):
-    config = served_collection(tmp_path, server, 12)
+def test_a_cache_that_is_too_small_is_filled_not_churned(tmp_path, server, caplog):
+    config = served_collection(tmp_path, server, 40)
     config.download.cache_size_gb = 20e-6
+    config.download.concurrency = 2
     download.run(config, tmp_path)
+    assert "may hold 0.0 GB: about" in caplog.text
+    assert "images do not fit" in caplog.text
     contents = cached(config)
     assert 0 < sum(map(len, contents.values())) <= 20_000
-    assert by_reason(config) == {"temporary: not_in_cache": 12 - len(contents)}
+    assert by_reason(config) == {"temporary: cache_full": 40 - len(contents)}
     found = {i for i, outcome in index(config).items() if outcome.status == "ok"}
     assert found == set(contents)
+    # What came first stayed; the rest was not asked for, but for what was under way.
+    at_most = 2 * config.download.concurrency
+    assert len(server.requests) <= len(contents) + at_most
+
+    # While it is full, a further run asks for next to nothing.
+    server.requests.clear()
+    download.run(config, tmp_path)
+    assert len(server.requests) <= at_most
+    assert set(cached(config)) >= set(contents)
+    config.download.cache_size_gb = 0.1
+    download.run(config, tmp_path)
+    assert len(cached(config)) == 40
+
+
+def test_what_the_dataset_no_longer_names_makes_room(tmp_path, server):
+    config = served_collection(tmp_path, server, 6)
+    download.run(config, tmp_path)
+    size = sum(map(len, cached(config).values()))
+    server.images = {f"new{n}.jpg": jpeg(100 + n) for n in range(4)}
+    urls = [server.url(f"image/{name}") for name in server.images]
+    Path(config.source.uri).write_text(json.dumps(document("Rosa alba", urls)))
+    export_dataset.run(config, tmp_path)
+    config.download.cache_size_gb = size / 1e9
+    download.run(config, tmp_path)
+    assert by_reason(config) == {}
+    assert {image_id_of(url) for url in urls} <= set(cached(config))
 
 
 def test_relative_urls_need_their_dump(tmp_path):

@@ -69,3 +69,25 @@ def test_a_damaged_journal_is_told(tmp_path):
     (tmp_path / "journal.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(UserError, match="journal.sqlite is damaged"):
         Journal(tmp_path)
+
+
+def test_outcomes_of_some_images(tmp_path):
+    journal = Journal(tmp_path)
+    journal.record([outcome(number, bytes=number) for number in range(5)])
+    names = [f"{number:016x}" for number in (1, 3, 9)]
+    assert journal.outcomes_of(names) == {
+        names[0]: outcome(1, bytes=1),
+        names[1]: outcome(3, bytes=3),
+    }
+    journal.close()
+
+
+def test_the_version_tells_of_others_writing(tmp_path):
+    ours, theirs = Journal(tmp_path), Journal(tmp_path)
+    before = ours.version()
+    ours.record([outcome(1)])
+    assert ours.version() == before
+    theirs.record([outcome(2)])
+    assert ours.version() != before
+    ours.close()
+    theirs.close()

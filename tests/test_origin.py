@@ -37,6 +37,14 @@ def test_without_a_dump_relative_urls_are_refused(tmp_path, uri):
 def test_what_is_paced_together():
     assert origin.host_of("https://a.example:8080/x") == "a.example:8080"
     assert origin.host_of("images/a.jpg") == ""
+    for same in (
+        "http://Example.org/a",
+        "https://example.org:443",
+        "http://example.org:80",
+    ):
+        assert origin.host_of(same) == "example.org"
+    assert origin.host_of("http://[2606:4700::1111]:8080/") == "[2606:4700::1111]:8080"
+    assert origin.host_of("http://[broken/") == "(no host)"
 
 
 def test_the_pace_is_the_configurations(tmp_path):
@@ -46,7 +54,9 @@ def test_the_pace_is_the_configurations(tmp_path):
     assert (pace.pauses_s, pace.max_retry_after_s) == ((0.1, 0.2), 3600.0)
 
 
-@pytest.mark.parametrize("name", ["requests_per_second", "concurrency", "timeout_s"])
+@pytest.mark.parametrize(
+    "name", ["requests_per_second", "concurrency", "timeout_s", "parallel_hosts"]
+)
 def test_a_pace_of_never_is_refused(tmp_path, name):
     config = config_for(tmp_path, [])
     config.download[name] = type(config.download[name])(0)

@@ -147,3 +147,36 @@ def test_a_host_that_never_recovers_is_given_up():
         assert host.pauses < 100
     assert "did not recover" in host.given_up
     assert host.pauses == len(PACE.pauses_s) + schedule._LAST_PAUSES
+
+
+def test_a_pause_is_inherited_with_its_probe_and_its_step():
+    host = Host(PACE)
+    host.inherit(1000.0, 50.0, 2)
+    assert (host.paused(1000.0), host.step) == (50.0, 2)
+    assert host.may_start(1000.0) == 1050.0
+    probe = start(host, 1050.0)
+    assert host.may_start(1051.0) == math.inf
+    host.throttled(probe, 1051.0, None)
+    assert host.paused(1051.0) == 300.0
+
+
+@pytest.mark.parametrize(("step", "kept"), [(-1, 0), (3, 3), (99, 3)])
+def test_what_is_inherited_is_kept_within_bounds(step, kept):
+    host = Host(PACE)
+    host.inherit(0.0, 1e9, step)
+    assert (host.paused(0.0), host.step) == (3600.0, kept)
+    free = Host(PACE)
+    free.inherit(0.0, 0.0, step)
+    assert free.may_start(0.0) == 0.0
+
+
+def test_the_seconds_of_all_pauses_are_added_up():
+    host = Host(PACE)
+    tickets = [start(host, now) for now in (0.0, 1.0)]
+    host.throttled(tickets[0], 2.0, None)
+    assert host.paused_s == 60.0
+    # The same pause, made longer: from 62 to 103 s.
+    host.throttled(tickets[1], 3.0, 100.0)
+    assert host.paused_s == 101.0
+    throttle(host, 200.0)
+    assert host.paused_s == 221.0

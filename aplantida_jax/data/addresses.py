@@ -7,7 +7,8 @@ name which resolves differently a moment later gains nothing.
 
 import dataclasses
 import ipaddress
-import socket
+
+from aplantida_jax.data.resolver import Resolver
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: IPv4 in the last 32 bits
@@ -27,26 +28,27 @@ class Guard:
         allowed_hosts: "example.com", or "*.example.com" for its subdomains; () allows
             every host with public addresses.
         private_hosts: "host" or "host:port" that may have any address.
+        resolver: where addresses come from; what it remembers is checked each time.
     """
 
     allowed_hosts: tuple[str, ...] = ()
     private_hosts: tuple[str, ...] = ()
+    resolver: Resolver = dataclasses.field(default_factory=Resolver)
 
-    def resolve(self, host: str, port: int) -> list[str]:
+    def resolve(self, host: str, port: int, timeout_s: float) -> list[str]:
         """The addresses to connect to, in the system's order of preference.
 
         Raises:
             Refused: the host is not allowed, or one of its addresses is not public.
-            OSError: the name cannot be resolved.
+            OSError: the name cannot be resolved, or not within `timeout_s`.
         """
         private = host in self.private_hosts or f"{host}:{port}" in self.private_hosts
         if not private and not self._allows(host):
             raise Refused(f"host {host} is not in download.allowed_hosts")
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = self.resolver.resolve(host, port, timeout_s)
         except UnicodeError:  # a label that is empty or too long
             raise Refused(f"host {host!r} is not a host name") from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             if not private and not is_public(ipaddress.ip_address(address)):
                 raise Refused(f"host {host} has the private address {address}")

@@ -19,8 +19,10 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,12 @@ from aplantida_jax.data.cache_index import Index
 from aplantida_jax.errors import UserError
 
 _ID = re.compile(r"[0-9a-f]{16}")
+_NEVER = sys.maxsize  # a tick that is not reached
+OBJECTS, INDEX = "objects", "index.sqlite"
+
+
+class CacheFull(Exception):
+    """There is room only for what may not be evicted."""
 
 
 class Cache:
@@ -70,13 +78,19 @@ class Cache:
             self._index.note_use(image_id)
         return data
 
-    def put(self, image_id: str, data: bytes) -> bool:
+    def put(self, image_id: str, data: bytes, *, spare_since: int = _NEVER) -> bool:
         """Stores an object, evicting others as needed; replaces one of the same id.
+
+        Args:
+            image_id: its name.
+            data: its bytes.
+            spare_since: a tick of `use_now`; what was used since is not evicted.
 
         Returns:
             False when the object alone exceeds the limit, so that it was not stored.
 
         Raises:
+            CacheFull: no room but for what is spared; nothing was stored.
             OSError: e.g. no space left; what was there before stays, or is absent.
         """
         path = self._path(image_id)
@@ -86,16 +100,28 @@ class Cache:
         temporary = self._write_aside(data)
         try:
             with self._index.transaction():
-                self._delete(image_id)
-                self._make_room(len(data))
-                self._index.insert(image_id, len(data), digest)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(temporary, path)
+                # What was evicted stays so, also when it was not enough.
+                fits = self._make_room(len(data), spare_since)
+                if fits:
+                    self._delete(image_id)
+                    self._index.insert(image_id, len(data), digest)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(temporary, path)
+            if not fits:
+                raise CacheFull(f"{self.directory} is full")
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         return True
+
+    def use_now(self, image_ids: Sequence[str]) -> int:
+        """Counts objects as used now; returns the tick for `put(spare_since=...)`."""
+        return self._index.use_now(image_ids)
+
+    def room(self, spare_since: int) -> int:
+        """Bytes that `put(spare_since=...)` can still find room for."""
+        return self.limit - self._index.size_since(spare_since)
 
     def __contains__(self, image_id: object) -> bool:
         return isinstance(image_id, str) and self._index.row(image_id) is not None
@@ -118,14 +144,14 @@ class Cache:
         self._release()
 
     def _open(self) -> None:
-        self._objects = self.directory / "objects"
+        self._objects = self.directory / OBJECTS
         self._aside = self.directory / "aside"
-        index = self.directory / "index.sqlite"
-        if not index.exists() and self._objects.exists() and os.listdir(self._objects):
+        index = self.directory / INDEX
+        if lost_its_index(self.directory):
             # Without the index all of them would be swept away as leftovers.
             raise UserError(
-                f"{index} is missing although {self._objects} holds images: remove "
-                f"{self.directory} and run stage 'download' again"
+                f"{index} is missing although {self._objects} holds images: run stage "
+                "'download', it enters them again"
             )
         self._objects.mkdir(parents=True, exist_ok=True)
         self._aside.mkdir(exist_ok=True)
@@ -200,11 +226,22 @@ class Cache:
             raise
         return name
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, spare_since: int) -> bool:
         """Evicts until `size` more bytes fit; call it inside a transaction."""
         while self._index.size() + size > self.limit:
-            self._delete(self._index.oldest())
+            image_id, last_use = self._index.oldest()
+            if last_use >= spare_since:
+                return False
+            self._delete(image_id)
+        return True
 
     def _delete(self, image_id: str) -> None:
         if self._index.delete(image_id):
             self._path(image_id).unlink(missing_ok=True)
+
+
+def lost_its_index(directory: Path) -> bool:
+    """Are there objects, but no index that knows them?"""
+    objects = Path(directory) / OBJECTS
+    has_index = (Path(directory) / INDEX).exists()
+    return not has_index and objects.exists() and bool(os.listdir(objects))

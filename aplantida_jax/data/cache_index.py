@@ -10,11 +10,13 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aplantida_jax.errors import UserError
 
+_BUSY_S = 60.0  # that a writer waits for the others
 _NOTED_USES = 1024  # that wait in memory before they are written
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -76,11 +78,19 @@ class Index:
         with self._locked() as db:
             return _total(db, "bytes")
 
-    def oldest(self) -> str:
-        """The id that was not used for the longest; the index is not empty."""
+    def oldest(self) -> tuple[str, int]:
+        """What was not used for the longest, and its tick; the index is not empty."""
         with self._locked() as db:
             return db.execute(
-                "SELECT image_id FROM objects ORDER BY last_use LIMIT 1"
+                "SELECT image_id, last_use FROM objects ORDER BY last_use LIMIT 1"
+            ).fetchone()
+
+    def size_since(self, tick: int) -> int:
+        """Bytes of the objects that were last used at this tick or later."""
+        with self._locked() as db:
+            return db.execute(
+                "SELECT COALESCE(SUM(size), 0) FROM objects WHERE last_use >= ?",
+                (tick,),
             ).fetchone()[0]
 
     def insert(self, image_id: str, size: int, digest: bytes) -> None:
@@ -109,13 +119,23 @@ class Index:
 
     def flush_uses(self) -> None:
         """Writes down what `note_use` remembers."""
+        with self._locked():
+            self.use_now(list(self._uses))
+            self._uses.clear()
+
+    def use_now(self, image_ids: Sequence[str]) -> int:
+        """Counts all of them as used just now, in this order.
+
+        Returns:
+            The tick of the first; those of later uses are higher.
+        """
         with self._locked() as db, self.transaction():
-            first = _next_uses(db, len(self._uses))
+            first = _next_uses(db, max(1, len(image_ids)))
             db.executemany(
                 "UPDATE objects SET last_use = ? WHERE image_id = ?",
-                list(enumerate(self._uses, start=first)),
+                enumerate(image_ids, start=first),
             )
-            self._uses.clear()
+            return first
 
     def close(self) -> None:
         self.flush_uses()
@@ -125,14 +145,7 @@ class Index:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._uses: dict[str, None] = {}
-        self._db = sqlite3.connect(
-            self.path, timeout=60.0, isolation_level=None, check_same_thread=False
-        )
-        with self._locked() as db:
-            db.execute("PRAGMA journal_mode = WAL")
-            # A power cut may lose the last commits, but tears none.
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_SCHEMA)
+        self._db = connect(self.path, _SCHEMA)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
@@ -149,14 +162,50 @@ class Index:
                 raise explained(error, self.path) from error
 
 
+def connect(path: Path, schema: str) -> sqlite3.Connection:
+    """Opens or makes a database that several processes may write to, in turns.
+
+    Raises:
+        UserError: it is damaged.
+        OSError: the disk is full.
+    """
+    db = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _turn_to_wal(db)
+        # A power cut may lose the last commits, but tears none.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(schema)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise explained(error, path) from error
+    return db
+
+
+def _turn_to_wal(db: sqlite3.Connection) -> None:
+    """Waits for others who do the same with a new database: SQLite itself does not."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
+
+
 def explained(error: sqlite3.DatabaseError, path: Path) -> Exception:
     """UserError for a damaged database, OSError for a full disk, else the error."""
     # The low byte is the error, the rest its detail.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return UserError(
-            f"{path} is damaged ({error}): remove {path.parent} and run stage "
-            "'download' again"
+            f"{path} is damaged ({error}): remove {path}* and run stage 'download' "
+            "again; what the index of a cache held is found again from the images, "
+            "what a journal held is asked for again"
         )
     if code == sqlite3.SQLITE_FULL:
         return OSError(errno.ENOSPC, str(error), str(path))

@@ -33,7 +33,8 @@ def examine(image_id: str, fetched: Fetched, rules: Rules) -> tuple[Outcome, byt
     if fetched.reason == "too_large":
         return Outcome(image_id, REJECTED, "too_large", bytes=rules.max_bytes), b""
     if fetched.outcome != fetch.OK:
-        # What the guard refused may be allowed tomorrow, and costs no request.
+        # What the guard refused may be allowed tomorrow, and costs no request; a
+        # redirect is not the end of it.
         status = PERMANENT if fetched.outcome == fetch.PERMANENT else TEMPORARY
         return Outcome(image_id, status, fetched.reason), b""
     data = fetched.body

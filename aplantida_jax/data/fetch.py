@@ -3,61 +3,46 @@
 Built on `http.client` and not on `requests`, which follows redirects to loopback, lets
 204 kB of gzip become 200 MB, and is held for hours by a byte every half second. Here:
 
-- only http and https, only to hosts and addresses that the guard lets through, checked
-  again at each of at most 5 redirects, and connected to at the very address checked;
-- one wall-clock deadline over all of it (but resolving a name takes what the system's
-  resolver takes);
+- only http and https, only to hosts and addresses that the guard lets through, and
+  connected to at the very address that was checked;
+- a redirect is handed back, not followed: where it leads to is a request of its own,
+  which is checked alike and which whoever paces the hosts makes (`Trail`), 5 at most;
+- one wall-clock deadline over all of it, resolving the name and redirects included, and
+  a least rate for the answer, so that a byte now and then does not hold it;
 - the body's bytes are bounded, after decompression.
-
-What the bytes are is not judged here, nor by a header: decoding decides that.
 """
 
 import dataclasses
-import email.utils
 import http.client
 import socket
 import ssl
 import threading
 import time
-import zlib
-from typing import Any
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from aplantida_jax.data.addresses import Guard, Refused
-from aplantida_jax.data.http_link import STALE, Link, tls_context
+from aplantida_jax.data.http_answer import (
+    BLOCKED,
+    FORBIDDEN,
+    MOVED,
+    OK,
+    PERMANENT,
+    START,
+    TEMPORARY,
+    THROTTLED,
+    UNSAFE,
+    Fetched,
+    Trail,
+    receive,
+)
+from aplantida_jax.data.http_link import STALE, Allowance, Link, TooSlow, tls_context
+
+__all__ = ["BLOCKED", "FORBIDDEN", "MOVED", "OK", "PERMANENT", "START"]
+__all__ += ["TEMPORARY", "THROTTLED", "UNSAFE", "Fetched", "Fetcher", "Limits", "Trail"]
 
 _MOST_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_IDLE = 8  # connections that a thread keeps open
 _PORTS = {"http": 80, "https": 443}
-_CHUNK = 1 << 16
-_URL_SAFE = "!#$%&'()*+,/:;=?@[]~-._"
-# Outcomes of a fetch; see `Fetched`.
-OK, PERMANENT, TEMPORARY = "ok", "permanent", "temporary"
-THROTTLED, FORBIDDEN, UNSAFE = "throttled", "forbidden", "unsafe"
-BLOCKED = "blocked"  # a page instead of an image, as whoever decodes it finds out
-
-
-@dataclasses.dataclass(frozen=True)
-class Fetched:
-    """What became of a request.
-
-    Attributes:
-        outcome: OK; PERMANENT (404, 410, too large); THROTTLED (429, 503); FORBIDDEN
-            (401, 403); UNSAFE (refused by the guard, too many redirects); or TEMPORARY
-            (everything else: timeouts, resets, 5xx, other 4xx).
-        reason: one word, for counting, "" when ok.
-        body: the bytes, decompressed; b"" unless ok.
-        status: of HTTP, 0 without an answer.
-        retry_after: seconds that the host asked for, None when it did not.
-        ends_known: did the answer say where its body ends? If not, it may be cut off.
-    """
-
-    outcome: str
-    reason: str = ""
-    body: bytes = b""
-    status: int = 0
-    retry_after: float | None = None
-    ends_known: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +52,14 @@ class Limits:
     Attributes:
         timeout_s: for all of it, redirects included.
         max_bytes: of the body, after decompression.
+        least_bytes_per_second: of an answer, from its request on; 0 for none.
+        grace_s: before the least rate is asked for.
     """
 
     timeout_s: float
     max_bytes: int
+    least_bytes_per_second: float = 0.0
+    grace_s: float = 0.0
 
 
 class Fetcher:
@@ -90,35 +79,45 @@ class Fetcher:
         self._closed = False
         self._lock = threading.Lock()
 
-    def fetch(self, url: str, *, head: bool = False, first_bytes: int = 0) -> Fetched:
-        """Asks for `url`.
+    def fetch(
+        self,
+        url: str,
+        *,
+        trail: Trail = START,
+        head: bool = False,
+        first_bytes: int = 0,
+    ) -> Fetched:
+        """Asks for `url`, or for where `trail` leads from it.
 
         Args:
             url: http or https, percent-encoded.
+            trail: of the MOVED answer that this goes on from.
             head: ask whether it is there, without its body.
             first_bytes: ask for the first bytes only; a host may send all the same.
         """
-        deadline = time.monotonic() + self._limits.timeout_s
+        start = time.monotonic()
+        deadline = start + self._limits.timeout_s - trail.seconds
         headers = dict(self._headers)
         if first_bytes:
             headers["Range"] = f"bytes=0-{first_bytes - 1}"
+        method = "HEAD" if head else "GET"
         try:
-            for _ in range(_MOST_REDIRECTS + 1):
-                answer = self._ask(url, "HEAD" if head else "GET", headers, deadline)
-                if isinstance(answer, Fetched):
-                    return answer
-                url = urljoin(url, _quoted(answer))
-            return Fetched(UNSAFE, "redirects")
+            found = self._ask(trail.url or url, method, headers, deadline)
         except Refused:
             return Fetched(UNSAFE, "refused_address")
         except socket.gaierror:
             return Fetched(TEMPORARY, "name_not_resolved")
+        except TooSlow:
+            return Fetched(TEMPORARY, "too_slow")
         except TimeoutError:
             return Fetched(TEMPORARY, "timeout")
         except ssl.SSLError:
             return Fetched(TEMPORARY, "tls")
         except (OSError, http.client.HTTPException, ValueError):
             return Fetched(TEMPORARY, "connection")
+        if found.outcome != MOVED:
+            return found
+        return _followed(found, trail, trail.seconds + time.monotonic() - start)
 
     def close(self) -> None:
         """Closes all connections; a fetch under way in another thread ends at once."""
@@ -131,26 +130,26 @@ class Fetcher:
 
     def _ask(
         self, url: str, method: str, headers: dict[str, str], deadline: float
-    ) -> Fetched | str:
-        """One request; returns where to go on after a redirect."""
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+    ) -> Fetched:
+        """One request; a redirect's trail only tells where it leads."""
+        parts = split(url)
+        if parts is None:
             return Fetched(UNSAFE, "refused_url")
-        start = (parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+        start = (parts.scheme, parts.hostname or "", port_of(parts))
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         link, response = self._send(start, method, path, headers, deadline)
         reusable = False
         try:
-            result = _receive(response, method, self._limits.max_bytes)
+            found = receive(response, method, url, self._limits.max_bytes)
             # Closed by itself: read to its end.
             reusable = response.isclosed() and not response.will_close
         finally:
             response.close()
             if reusable:
-                self._idle()[start] = link
+                self._keep(start, link)
             else:
                 self._forget(link)
-        return result
+        return found
 
     def _send(
         self,
@@ -163,7 +162,7 @@ class Fetcher:
         link = self._idle().pop(start, None)
         if link is not None:
             try:
-                return link, link.send(method, path, headers, deadline)
+                return link, link.send(method, path, headers, self._allow(deadline))
             except STALE:
                 self._forget(link)
             except BaseException:
@@ -176,10 +175,21 @@ class Fetcher:
                 if self._closed:
                     raise ConnectionAbortedError("the fetcher is closed")
                 self._links.add(link)
-            return link, link.send(method, path, headers, deadline)
+            return link, link.send(method, path, headers, self._allow(deadline))
         except BaseException:
             self._forget(link)
             raise
+
+    def _allow(self, deadline: float) -> Allowance:
+        limits = self._limits
+        return Allowance(deadline, limits.least_bytes_per_second, limits.grace_s)
+
+    def _keep(self, start: tuple[str, str, int], link: Link) -> None:
+        """Keeps a connection open; with too many hosts the oldest is closed."""
+        idle = self._idle()
+        idle[start] = link
+        if len(idle) > _MOST_IDLE:
+            self._forget(idle.pop(next(iter(idle))))
 
     def _idle(self) -> dict[tuple[str, str, int], Link]:
         """This thread's open connections, by scheme, host and port."""
@@ -193,84 +203,27 @@ class Fetcher:
         link.close()
 
 
-def _receive(
-    response: http.client.HTTPResponse, method: str, max_bytes: int
-) -> Fetched | str:
-    status = response.status
-    location = response.headers.get("Location")
-    if status in _REDIRECTS and location:
-        response.read(_CHUNK)
-        return location
-    if status not in (200, 206):
-        response.read(_CHUNK)  # error pages are short; a longer one ends the connection
-        outcome = _OUTCOMES.get(status, TEMPORARY)
-        wait = retry_after(response.headers) if outcome == THROTTLED else None
-        return Fetched(outcome, f"http_{status}", status=status, retry_after=wait)
-    if method == "HEAD":
-        response.read()
-        return Fetched(OK, status=status)
-    return _body(response, max_bytes)
-
-
-_OUTCOMES = {
-    404: PERMANENT,
-    410: PERMANENT,
-    401: FORBIDDEN,
-    403: FORBIDDEN,
-    429: THROTTLED,
-    503: THROTTLED,
-}
-
-
-def _quoted(location: str) -> str:
-    """A redirect's target as ASCII; http.client reads headers as Latin-1."""
-    return quote(location.encode("latin-1", "replace"), safe=_URL_SAFE)
-
-
-def _body(response: http.client.HTTPResponse, max_bytes: int) -> Fetched:
-    status = response.status
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        return Fetched(TEMPORARY, "encoding", status=status)
-    packed = encoding not in ("identity", "")
-    expand = zlib.decompressobj(wbits=47) if packed else None  # gzip or zlib, by header
-    body = bytearray()
-    ends_known = response.chunked or response.length is not None
+def split(url: str) -> SplitResult | None:
+    """The parts of a URL that may be asked for; None for any other."""
     try:
-        while chunk := response.read(_CHUNK):
-            if expand is not None:
-                chunk = expand.decompress(chunk, max_bytes + 1 - len(body))
-            body += chunk
-            if len(body) > max_bytes:
-                return Fetched(PERMANENT, "too_large", status=status)
-    except zlib.error:
-        return Fetched(TEMPORARY, "encoding", status=status)
-    if response.length:
-        return Fetched(TEMPORARY, "cut_off", status=status)
-    if expand is not None and not expand.eof:
-        return Fetched(TEMPORARY, "cut_off", status=status)
-    return Fetched(OK, body=bytes(body), status=status, ends_known=ends_known)
-
-
-def retry_after(headers: Any, now: float | None = None) -> float | None:
-    """Seconds of a `Retry-After` header (RFC 9110, 10.2.3); None without a valid one.
-
-    A date counts from the host's own `Date`, so a wrong clock here does not matter.
-    """
-    value = (headers.get("Retry-After") or "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    until = _seconds(value)
-    if until is None:
+        parts = urlsplit(url)
+        port_of(parts)
+    except ValueError:  # brackets that hold no address, a port that is none
         return None
-    sent = _seconds(headers.get("Date") or "")
-    return max(0.0, until - (sent or now or time.time()))
+    known = parts.scheme in _PORTS and parts.hostname and "@" not in parts.netloc
+    return parts if known else None
 
 
-def _seconds(date: str) -> float | None:
-    """Seconds since 1970 of an HTTP date, None when it is none."""
-    try:
-        parsed = email.utils.parsedate_tz(date)
-        return None if parsed is None else float(email.utils.mktime_tz(parsed))
-    except (ValueError, OverflowError):
-        return None
+def port_of(parts: SplitResult) -> int:
+    """The port of an http or https URL, its scheme's where it names none."""
+    return parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def _followed(found: Fetched, trail: Trail, seconds: float) -> Fetched:
+    """A MOVED answer with all that is behind it, or why it is not followed."""
+    url, redirects = found.trail.url, trail.redirects + 1
+    if redirects > _MOST_REDIRECTS:
+        return Fetched(UNSAFE, "redirects", status=found.status)
+    if split(url) is None:
+        return Fetched(UNSAFE, "refused_url", status=found.status)
+    return dataclasses.replace(found, trail=Trail(url, redirects, seconds))

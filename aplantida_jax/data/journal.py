@@ -1,8 +1,8 @@
 """What every image of the cache turned out to be, written down as it happens.
 
 Lies in the cache's directory, because it tells of the originals of what is there; it
-survives kill -9 (a few of the last outcomes may be asked for again). SQLite, one writer
-at a time, any number of readers.
+survives kill -9 with all that was recorded. SQLite, one writer at a time, any number of
+readers.
 """
 
 import dataclasses
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aplantida_jax.data.cache_index import explained
+from aplantida_jax.data.cache_index import connect, explained
 from aplantida_jax.errors import UserError
 
 # Status of an image; those but OK come with a reason.
 OK, PERMANENT, TEMPORARY, REJECTED = "ok", "permanent", "temporary", "rejected"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """One image.
 
@@ -60,14 +60,7 @@ class Journal:
         """Opens or makes it; raises UserError when it is damaged."""
         self.path = Path(cache_dir) / "journal.sqlite"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
-        try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise explained(error, self.path) from error
+        self._db = connect(self.path, _SCHEMA)
 
     def settle(self, settings: dict[str, Any]) -> None:
         """Remembers how images are kept; refuses a cache that keeps them otherwise.
@@ -114,6 +107,16 @@ class Journal:
         )
         for row in rows:
             yield Outcome(*row)
+
+    def outcomes_of(self, image_ids: Iterable[str]) -> dict[str, Outcome]:
+        """Those that are known, by `image_id`."""
+        query = f"SELECT {', '.join(_FIELDS)} FROM outcomes WHERE image_id = ?"
+        rows = (self._db.execute(query, (name,)).fetchone() for name in image_ids)
+        return {row[0]: Outcome(*row) for row in rows if row is not None}
+
+    def version(self) -> int:
+        """Changes when somebody else has written; not by what is written here."""
+        return self._db.execute("PRAGMA data_version").fetchone()[0]
 
     def mean_bytes(self) -> float:
         """Of the originals that came so far; 0 when none did."""

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aplantida_jax import web_server
-from aplantida_jax.data import source
+from aplantida_jax.data import fetch, source
 from aplantida_jax.data.addresses import Guard
 from aplantida_jax.data.fetch import Fetcher, Limits
 from aplantida_jax.data.schedule import Pace
@@ -32,14 +32,18 @@ class Origin:
         agent = download.user_agent
         self.fetcher = Fetcher(
             Guard(tuple(download.allowed_hosts), private),
-            Limits(timeout_s=download.timeout_s, max_bytes=download.max_bytes),
+            Limits(
+                timeout_s=download.timeout_s,
+                max_bytes=download.max_bytes,
+                least_bytes_per_second=download.least_bytes_per_second,
+                grace_s=download.slow_grace_s,
+            ),
             f"{agent} {download.contact}" if download.contact else agent,
         )
 
     def url(self, url: str) -> str:
         """The absolute URL of a photo."""
-        absolute = url.startswith(("http://", "https://"))
-        return url if absolute else f"{self._base}/{url}"
+        return url if _is_absolute(url) else f"{self._base}/{url}"
 
 
 @contextlib.contextmanager
@@ -56,7 +60,7 @@ def opened(config: Any, urls: Iterable[str]) -> Iterator[Origin]:
     uri = config.source.uri
     with contextlib.ExitStack() as stack:
         base = ""
-        if not all(host_of(url) for url in urls):
+        if not all(map(_is_absolute, urls)):
             if source.is_mongodb(uri) or not Path(uri).is_file():
                 raise UserError(
                     "the photos' URLs are relative to a dump, but --config.source.uri="
@@ -71,7 +75,7 @@ def opened(config: Any, urls: Iterable[str]) -> Iterator[Origin]:
 def pace(config: Any) -> Pace:
     """How politely hosts are asked; UserError when that would be never."""
     download = config.download
-    for name in ("requests_per_second", "concurrency", "timeout_s"):
+    for name in ("requests_per_second", "concurrency", "timeout_s", "parallel_hosts"):
         if download[name] <= 0:
             raise UserError(
                 f"--config.download.{name}={download[name]} is not possible: it must "
@@ -89,5 +93,20 @@ def pace(config: Any) -> Pace:
 
 
 def host_of(url: str) -> str:
-    """What is paced together: the host of an absolute URL, "" for a relative one."""
-    return urlsplit(url).netloc
+    """What is paced together: the host of an absolute URL, "" for a relative one.
+
+    "HTTP://Example.org:80/a" and "https://example.org/b" are of one host.
+    """
+    if not _is_absolute(url):
+        return ""
+    parts = fetch.split(url)
+    if parts is None:
+        return "(no host)"  # nothing will be sent
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    standard = parts.port in (None, 80, 443)
+    return host if standard else f"{host}:{parts.port}"
+
+
+def _is_absolute(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))

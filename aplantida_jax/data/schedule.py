@@ -45,6 +45,7 @@ class Host:
     def __init__(self, pace: Pace):
         self.given_up = ""  # why nothing more is asked, "" while it is
         self.pauses = 0  # so far
+        self.paused_s = 0.0  # seconds that they last, all together
         self._pace = pace
         self._under_way = 0
         self._next_start = -math.inf
@@ -100,12 +101,13 @@ class Host:
         self._successes = 0
         if ticket.started < self._paused_at or now < self._paused_until:
             # Several requests met the same wall: one pause, the longest wish.
-            self._paused_until = max(self._paused_until, now + wish)
+            self._extend(now + wish)
             return
         last = len(self._pace.pauses_s) - 1
         pause = max(self._pace.pauses_s[min(self._step, last)], wish)
         self._step = min(self._step + 1, last)
-        self._paused_at, self._paused_until = now, now + pause
+        self._paused_at = now
+        self._extend(now + pause)
         self._probing = True
         self.pauses += 1
         self._vain += 1
@@ -118,7 +120,34 @@ class Host:
         self._under_way -= 1
         self._refusals += 1
         if self._refusals >= _FORBIDDEN:
-            self.given_up = f"it forbade {self._refusals} requests in a row"
+            self.given_up = (
+                f"it forbade {self._refusals} requests in a row (does it want another "
+                "download.user_agent, or a download.contact?)"
+            )
+
+    def inherit(self, now: float, seconds: float, step: int) -> None:
+        """Goes on in a pause that somebody else was given.
+
+        Args:
+            now: the time.
+            seconds: that it still lasts.
+            step: of the ladder, which the next pause takes.
+        """
+        self._step = max(self._step, min(step, len(self._pace.pauses_s) - 1))
+        if seconds > 0:
+            self._paused_at = now
+            self._extend(now + min(seconds, self._longest_pause()))
+            self._probing = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Is no request under way?"""
+        return not self._under_way
+
+    @property
+    def step(self) -> int:
+        """Of the ladder, which the next pause takes."""
+        return self._step
 
     @property
     def is_in_trouble(self) -> bool:
@@ -128,3 +157,12 @@ class Host:
     def paused(self, now: float) -> float:
         """Seconds that the pause still lasts, 0 outside one."""
         return max(0.0, self._paused_until - now)
+
+    def _extend(self, until: float) -> None:
+        """Lets the pause, or a new one, last until then if that is later."""
+        begin = max(self._paused_at, self._paused_until)
+        self.paused_s += max(0.0, until - begin)
+        self._paused_until = max(self._paused_until, until)
+
+    def _longest_pause(self) -> float:
+        return max(*self._pace.pauses_s, self._pace.max_retry_after_s)
