@@ -7,7 +7,7 @@ reports, `dist_dir` what ships. Every stage owns one directory with its `manifes
 from pathlib import Path
 from typing import Any
 
-Config = Any  # an ml_collections.ConfigDict; its fields are in configs/common.py
+Config = Any  # an ml_collections.ConfigDict; its fields: configs/common.py
 
 SPLITS = ("train", "val", "test")
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "configs").glob("*.py")
-    if path.stem not in ("__init__", "common", "presets")
+    if path.stem not in ("__init__", "common", "dataset_fields", "presets")
 )
 CODE = {
     path: path.read_text() for path in sorted((ROOT / "aplantida_jax").rglob("*.py"))

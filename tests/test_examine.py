@@ -113,6 +113,7 @@ def test_what_an_outcome_means_later():
     [
         (Outcome(ID, REJECTED, "small", 90, 99), {"min_side": 90}),
         (Outcome(ID, REJECTED, "bomb", 2000, 1000), {"max_pixels": 2_000_000}),
+        (Outcome(ID, REJECTED, "oversized", 2000, 1000), {"max_pixels": 8_000_000}),
         (Outcome(ID, REJECTED, "too_large", bytes=1_000_000), {"max_bytes": 1_000_001}),
     ],
 )

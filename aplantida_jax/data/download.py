@@ -27,7 +27,7 @@ from typing import Any
 from absl import logging
 
 from aplantida_jax import files, manifest, paths
-from aplantida_jax.data import decode, origin, records
+from aplantida_jax.data import decode, origin, phash, records
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.cache_recovery import recover
 from aplantida_jax.data.decode import BrokenImage
@@ -69,8 +69,9 @@ def _download(config: Any, cache: Cache, journal: Journal) -> None:
     job = _begin(config, plan)
     if job is None:
         return
-    settings = ("shrink_short_side", "jpeg_quality")
-    journal.settle({name: config.download[name] for name in settings})
+    names = ("shrink_short_side", "jpeg_quality")
+    settings = {name: config.download[name] for name in names}
+    journal.settle({**settings, "hash": phash.VERSION})
     estimate.warn_if_too_large()
     spare_since = cache.use_now(plan.cached)
     report = filling.run(plan.todo, spare_since, estimate.mean_kept)

@@ -50,7 +50,10 @@ def examine(image_id: str, fetched: Fetched, rules: Rules) -> tuple[Outcome, byt
             orientation=header.orientation,
         )
         image = decode.decode(
-            data, max_pixels=rules.max_pixels, min_target_side=side or _HASHED_SIDE
+            data,
+            max_pixels=rules.max_pixels,
+            min_target_side=side or _HASHED_SIDE,
+            found=header,
         )
     except BrokenImage as broken:
         # Where the host never said how long it is, the connection may have been cut.
@@ -84,6 +87,7 @@ def current(outcome: Outcome | None, rules: Rules, *, cached: bool) -> Outcome |
     admitted = {
         "small": side >= rules.min_side,
         "bomb": pixels <= rules.max_pixels,
+        "oversized": pixels <= rules.max_pixels // decode.FULL_SIZE_SHARE,
         "too_large": outcome.bytes < rules.max_bytes,
     }
     return None if admitted.get(outcome.reason) else outcome

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 
+from aplantida_jax import allocator
 from aplantida_jax.data import fetch, origin
 from aplantida_jax.data.cache import Cache, CacheFull
 from aplantida_jax.data.crawl import Crawl, NotAsked
@@ -112,6 +113,7 @@ class Filling:
         """
         # The threads of the crawl are the parallelism; OpenCV's would only add to them.
         cv2.setNumThreads(1)
+        allocator.keep_large_blocks()
         config = self._config
         one_each = [own[0][1] for own in todo.values()]
         with origin.opened(config, one_each) as source:

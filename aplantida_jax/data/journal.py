@@ -73,8 +73,8 @@ class Journal:
             if kept.setdefault(name, value) != value:
                 raise UserError(
                     f"the images in {self.path.parent} were kept with {name}="
-                    f"{kept[name]}, not {value}: set it back, or give another "
-                    "--config.download.cache_dir"
+                    f"{kept[name]!r}, not {value!r}: set it back, or fill another "
+                    "cache with --config.download.cache_dir"
                 )
         self._db.executemany(
             "INSERT OR IGNORE INTO settings VALUES (?, ?)", settings.items()

@@ -33,6 +33,9 @@ split and nothing else. At 8 bits it would be one in thirteen.
 import cv2
 import numpy as np
 
+# Changes with the definition: hashes of two definitions cannot be compared.
+VERSION = "dct signs, tapered"
+
 _SIDE = 32
 _BITS = 64
 _CLEAR = 4.0  # of a coefficient: well above what rounding and JPEG make of nothing

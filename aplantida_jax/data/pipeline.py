@@ -25,6 +25,7 @@ import grain
 import numpy as np
 from absl import logging
 
+from aplantida_jax import allocator
 from aplantida_jax.data import crop_boxes, decode, records
 from aplantida_jax.data.image_source import ImageSource
 from aplantida_jax.data.smart_crop import CENTRE, LEAST_SIDE, Box
@@ -184,6 +185,7 @@ def make_train(
         Batches of `train.batch_size / count` examples, see the module's docstring.
     """
     cv2.setNumThreads(0)  # the threads are ours; OpenCV's own would fight them
+    allocator.keep_large_blocks()
     image_size = config.model.image_size
     # The smallest crop must not be enlarged for want of pixels that the file has.
     min_side = math.ceil(image_size / (LEAST_SIDE * config.augment.scale[0]))
@@ -234,6 +236,7 @@ def evaluation_batches(
             metric of the split; or the pack is damaged.
     """
     cv2.setNumThreads(0)
+    allocator.keep_large_blocks()
     skipped = Skipped()
     loaded = grain.MapDataset.range(len(examples)).map(
         Load(examples, images, config.download.max_pixels, 0, skipped)
