@@ -23,7 +23,12 @@ def _tree() -> set[str]:
 def test_the_tree_lists_every_module_and_script_and_nothing_else():
     there = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("aplantida_jax/**/*.py", "configs/*.py", "scripts/*.sh")
+        for pattern in (
+            "aplantida_jax/**/*.py",
+            "configs/*.py",
+            "scripts/*.sh",
+            "scripts/*.py",
+        )
         for path in ROOT.glob(pattern)
         if path.name != "__init__.py" and "node_modules" not in path.parts
     }
