@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -43,6 +42,7 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        sync_directory(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -140,6 +140,8 @@ def read_jsonl(path: Path, *, made_by: str) -> Iterator[dict[str, Any]]:
                 if trailer is not None:
                     raise ValueError("lines after the trailer")
                 row = orjson.loads(line)
+                if type(row) is not dict:
+                    raise ValueError("a line that is no object")
                 if TRAILER in row:
                     trailer = row[TRAILER]
                     continue
@@ -193,26 +195,10 @@ def sweep_temporary(directory: Path) -> int:
     return swept
 
 
-@contextlib.contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory that replaces `path` whole when the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.tmpdir"):
-        shutil.rmtree(stale)
-    work = Path(
-        tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmpdir")
-    )
+def sync_directory(directory: Path) -> None:
+    """Makes a rename in it last through a power cut."""
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        yield work
-        os.chmod(work, 0o755)
-        if path.exists():
-            old = path.with_name(f".{path.name}.old.tmpdir")
-            os.replace(path, old)
-            os.replace(work, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(work, path)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -20,7 +20,7 @@ variant="" from="" pack="" vit=() mobilenet=() extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
     :demo) variant=":demo" ;;
-    --from=*) from="${1#--from=}" ;;
+    --from=?*) from="${1#--from=}" ;;
     --vit=*) vit=("--config.model.pretrained=${1#*=}") ;;
     --mobilenet=*) mobilenet=("--config.model.pretrained=${1#*=}") ;;
     --pack) pack=yes ;;

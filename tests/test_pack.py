@@ -20,7 +20,7 @@ from packed_dataset import (
 )
 
 from aplantida_jax import config as config_lib
-from aplantida_jax import paths
+from aplantida_jax import manifest, paths
 from aplantida_jax.data import decode, labels, pack, packed, pipeline, records
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import open_images
@@ -69,6 +69,21 @@ def test_training_that_began_on_the_cache_resumes_on_the_pack(dataset, config):
     from_cache, kept = train_batches(config_for(dataset, "cache"), 9)
     from_pack, _ = train_batches(config, 6, kept)
     _assert_same(from_cache[3:], from_pack)
+
+
+def test_where_the_images_are_read_from_makes_no_new_run(dataset, tmp_path):
+    keys = []
+    for read_from in ("cache", "pack"):
+        job = manifest.begin(
+            config_for(dataset, read_from),
+            stage="train",
+            out_dir=tmp_path,
+            inputs=[],
+            depends_on=("input", "model"),
+        )
+        assert job is not None
+        keys.append(job.key)
+    assert keys[0] == keys[1]
 
 
 def test_evaluation_sees_the_same_pixels(dataset, config):

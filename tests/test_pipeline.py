@@ -9,6 +9,7 @@ from conftest import CLASSES, PER_CLASS, Dataset
 
 from aplantida_jax import paths
 from aplantida_jax.data import pipeline
+from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import open_images
 from aplantida_jax.errors import UserError
 
@@ -86,6 +87,16 @@ def test_an_image_missing_from_the_cache_is_skipped_and_counted(dataset: Dataset
     seen = np.concatenate([next(iterator)["image_id"] for _ in range(12)])
     assert int(gone, 16) not in set(map(int, seen))
     assert skipped.count > 0
+
+
+def test_training_without_any_image_ends_and_says_what_to_do(dataset, tmp_path):
+    config, _, examples = _examples(dataset)
+    empty = Cache(tmp_path / "cache", 1.0)
+    made = pipeline.make_train(
+        config, examples, empty, seed=1, skipped=pipeline.Skipped()
+    )
+    with pytest.raises(UserError, match=r"10\d\d images in a row.*'download'"):
+        next(iter(made))
 
 
 def test_the_extra_function_adds_to_a_batch(dataset: Dataset):

@@ -45,6 +45,8 @@ class Cache:
     cache open. Only `put` evicts: a reader with a smaller limit costs no image.
     """
 
+    remedy = "run the stages 'download' and 'split' again"
+
     def __init__(self, directory: Path, size_gb: float):
         """Opens or makes the cache.
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from absl import logging
 
-from aplantida_jax import files, manifest, paths
+from aplantida_jax import directories, files, manifest, paths
 from aplantida_jax.data import decode, origin, phash, records
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.cache_recovery import recover
@@ -79,7 +79,7 @@ def _download(config: Any, cache: Cache, journal: Journal) -> None:
     # Whoever shares the cache may end at the same moment.
     with (
         _alone(cache.directory / "index.lock"),
-        files.atomic_directory(paths.download_dir(config)) as work,
+        directories.atomic_directory(paths.download_dir(config)) as work,
     ):
         index = work / "index.jsonl"
         metrics = {

@@ -8,7 +8,13 @@ from aplantida_jax.data.packed import Pack
 
 
 class ImageSource(Protocol):
-    """What knows an image's file by its id; safe for several threads."""
+    """What knows an image's file by its id; safe for several threads.
+
+    Attributes:
+        remedy: what to do about an image that is not there, for messages.
+    """
+
+    remedy: str
 
     def get(self, image_id: str) -> bytes | None:
         """The file's bytes, verified, or None when there is no such image."""

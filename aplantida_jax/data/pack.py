@@ -37,8 +37,8 @@ def run(config: Any, workdir: Path) -> None:
         stage=STAGE,
         out_dir=out_dir,
         inputs=_inputs(config),
-        # Other fields of these cost a look at the shards, not new ones.
-        depends_on=("pack", "input", "download"),
+        depends_on=("pack", "input.pack_short_side")
+        + ("download.jpeg_quality", "download.max_pixels"),
     )
     if job is None:
         return

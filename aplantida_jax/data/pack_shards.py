@@ -19,7 +19,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from aplantida_jax import files
+from aplantida_jax import directories, files
 from aplantida_jax.data import decode
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.packed import SHARDS, STAGE, to_record
@@ -69,14 +69,15 @@ class Packer:
         """All shards; those that are there and right are kept.
 
         Raises:
-            UserError: an image is not in the cache any more.
+            UserError: an image is not in the cache any more; another process packs.
             OSError: the disk is full; the shards before stay.
         """
         self._out_dir.mkdir(parents=True, exist_ok=True)
-        files.sweep_temporary(self._out_dir)
         shards: list[Shard] = []
-        for _ in track(self._steps(shards), total=len(self._wanted), what=STAGE):
-            pass
+        with directories.exclusive(self._out_dir):
+            files.sweep_temporary(self._out_dir)
+            for _ in track(self._steps(shards), total=len(self._wanted), what=STAGE):
+                pass
         return shards
 
     def _steps(self, shards: list[Shard]) -> Iterator[None]:

@@ -63,6 +63,8 @@ class Pack:
         image_ids: uint64 [n], sorted.
     """
 
+    remedy = f"run stage '{STAGE}' again"
+
     def __init__(self, directory: Path):
         """Opens a pack.
 

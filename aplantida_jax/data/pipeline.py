@@ -33,6 +33,7 @@ from aplantida_jax.data.transforms import TrainView, evaluation_view
 from aplantida_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+_MOST_SKIPPED = 1000  # images in a row
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,11 +88,19 @@ class Skipped:
     """Counts images that could not be read; training goes on without them."""
 
     count: int = 0
+    in_a_row: int = 0
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
-    def add(self, image_id: str, reason: str) -> None:
+    def add(self, image_id: str, reason: str, remedy: str) -> None:
+        """Raises UserError when nothing else comes any more: no batch would ever."""
         with self.lock:
             self.count += 1
+            self.in_a_row += 1
+            if self.in_a_row >= _MOST_SKIPPED:
+                raise UserError(
+                    f"{self.in_a_row} images in a row cannot be read, the last one "
+                    f"{image_id}: {reason}; {remedy}"
+                )
             # One warning per power of two: 1, 2, 4, 8, ...
             if self.count & (self.count - 1) == 0:
                 logging.warning(
@@ -100,6 +109,10 @@ class Skipped:
                     image_id,
                     reason,
                 )
+
+    def none(self) -> None:
+        """An image was read."""
+        self.in_a_row = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,14 +130,16 @@ class Load(grain.transforms.Map):
         image = None
         data = self.images.get(image_id)
         if data is None:
-            self.skipped.add(image_id, "not there")
+            self.skipped.add(image_id, "not there", self.images.remedy)
         else:
             try:
                 image = decode.decode(
                     data, max_pixels=self.max_pixels, min_target_side=self.min_side
                 )
             except decode.BrokenImage as error:
-                self.skipped.add(image_id, str(error))
+                self.skipped.add(image_id, str(error), self.images.remedy)
+            else:
+                self.skipped.none()
         return {
             "image": image,
             "label": self.examples.label[element],
@@ -246,7 +261,7 @@ def evaluation_batches(
         if element["image"] is None:
             raise UserError(
                 f"image {int(element['image_id']):016x} of the split cannot be read: "
-                "run the stages 'download' and 'split' again"
+                + images.remedy
             )
         box = Box(*element["box"]) if config.input.eval_smart_crop else None
         image = evaluation_view(

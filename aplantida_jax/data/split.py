@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from aplantida_jax import files, manifest, paths
+from aplantida_jax import directories, files, manifest, paths
 from aplantida_jax.data import labels, placement, regions
 from aplantida_jax.data.assignment import SPLITS
 from aplantida_jax.data.leakage import Written
@@ -60,14 +60,14 @@ def run(config: Any, workdir: Path) -> None:
         _log_plan(placed)
         return
     # One directory for all regions: never are there those of two splits together.
-    with files.atomic_directory(paths.splits_dir(config).parent) as work:
-        directories = {
+    with directories.atomic_directory(paths.splits_dir(config).parent) as work:
+        region_dirs = {
             region: work / paths.splits_dir(config, region).name for region in wanted
         }
-        for directory in directories.values():
+        for directory in region_dirs.values():
             directory.mkdir()
-        _write(config, placed, directories)
-        for region, directory in directories.items():
+        _write(config, placed, region_dirs)
+        for region, directory in region_dirs.items():
             _finish(config, region, dataclasses.replace(job, out_dir=directory), placed)
 
 

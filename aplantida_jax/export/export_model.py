@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from aplantida_jax import files, manifest, paths
+from aplantida_jax import directories, files, manifest, paths
 from aplantida_jax.data import labels, licences, records
 from aplantida_jax.errors import UserError
 from aplantida_jax.export import bundle, graph, tfjs
@@ -112,7 +112,7 @@ def _write_saved_model(config: Any, info: Mapping[str, Any], job: manifest.Job) 
         )
     label_map = labels.read(paths.classes(config))
     best = checkpoint.load_best(paths.run_dir(config, config.export.run), label_map)
-    with files.atomic_directory(job.out_dir) as directory:
+    with directories.atomic_directory(job.out_dir) as directory:
         write_saved_model(best.module, best.variables, best.info, directory)
     job.finish(
         outputs=[job.out_dir / name for name in _SAVED_MODEL],
@@ -133,7 +133,7 @@ def _begin_variants(config: Any) -> manifest.Job | None:
 
 
 def _write_variants(config: Any, info: Mapping[str, Any], job: manifest.Job) -> None:
-    with files.atomic_directory(job.out_dir) as directory:
+    with directories.atomic_directory(job.out_dir) as directory:
         write_variants(paths.saved_model_dir(config), directory)
     sizes = {p: files.size_of(job.out_dir / p) for p in tfjs.PRECISIONS}
     operations = tfjs.operations(tfjs.read_model(job.out_dir / "float32"))
@@ -179,7 +179,7 @@ def _write_bundle(config: Any, info: Mapping[str, Any], job: manifest.Job) -> No
         calibration=_calibration(config, label_map),
         licence=licence_of(config, info),
     )
-    with files.atomic_directory(job.out_dir) as directory:
+    with directories.atomic_directory(job.out_dir) as directory:
         bundle.write(
             directory,
             graph_model=variant_input(config, weights).path,

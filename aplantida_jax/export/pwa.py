@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import logging
 
-from aplantida_jax import files, manifest, paths
+from aplantida_jax import directories, files, manifest, paths
 from aplantida_jax.data import labels
 from aplantida_jax.errors import UserError
 from aplantida_jax.export import bundle, web_files
@@ -87,7 +87,7 @@ def _label_map_inputs(config: Any) -> list[manifest.Input]:
 
 def build(site: Path, bundle_dir: Path) -> None:
     """Writes the app with the given bundle into the directory `site`, at once."""
-    with files.atomic_directory(site) as directory:
+    with directories.atomic_directory(site) as directory:
         web_files.install(web_files.APP, directory)
         models = directory / "models"
         metadata = bundle.read(bundle_dir)
