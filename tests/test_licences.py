@@ -15,6 +15,31 @@ def test_the_golden_table_is_worth_its_name():
     assert sum(licence is None for _, licence in rows) >= 120
 
 
+@pytest.mark.parametrize(("raw", "expected"), licence_table.rows())
+def test_what_is_counted_means_the_same(raw, expected):
+    assert licences.spdx(licences.folded(raw)) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("CC  BY\t4.0", "CC BY 4.0"),
+        ("(c) Ana Ruiz, some rights reserved (CC BY)", "some rights reserved (CC BY)"),
+        ("© Nuño, no rights reserved (CC0)", "no rights reserved (CC0)"),
+        ("(C) Ana Ruiz, all rights reserved", "all rights reserved"),
+        # Without this holder it would be admitted.
+        ("(c) all but Ana, some rights reserved (CC BY)", None),
+        ("all rights reserved (c) Ana", None),
+        ("x" * 250, "x" * 199 + "…"),
+        ("cc-by" + " " * 300, "cc-by…"),
+        ("cc-by" + "-" * 250 + "nc", "CC-BY-NC-4.0"),
+    ],
+)
+def test_folding(raw, expected):
+    assert licences.folded(raw) == (raw if expected is None else expected)
+    assert licences.spdx(licences.folded(raw)) == licences.spdx(raw)
+
+
 @pytest.mark.parametrize(
     "raw", [None, 4, 0, 4.0, True, {"code": "cc-by"}, ["cc-by"], b"cc-by"]
 )

@@ -55,6 +55,12 @@ Rosa L -> Rosa
 Quercus robur L -> Quercus robur
 Quercus robur f. L. -> Quercus robur
 Rosa (L.) Tourn. -> Rosa
+Rosa Linnaeus -> Rosa
+Rosa Linné -> Rosa
+ROSA LINNAEUS -> Rosa
+Acer Mill -> Acer
+Acer Miller, 1754 -> Acer
+Abies Hill -> Abies
 # hyphens, apostrophes, ligatures, accents
 Capsella bursa-pastoris (L.) Medik. -> Capsella bursa-pastoris
 Capsella Bursa-Pastoris -> Capsella bursa-pastoris
@@ -104,6 +110,8 @@ Quercus robur × petraea -> Quercus robur × petraea
 Quercus robur L. × Q. petraea (Matt.) Liebl. -> Quercus robur × petraea
 Salix alba × Populus nigra -> Salix alba × Populus nigra
 Quercus × -> Quercus
+Salix × Salix alba -> Salix
+SALIX X SALIX ALBA -> Salix
 + Laburnocytisus adamii -> + Laburnocytisus adamii
 +Laburnocytisus adamii -> + Laburnocytisus adamii
 + Crataegomespilus dardarii Simon-Louis -> + Crataegomespilus dardarii
@@ -151,6 +159,11 @@ Rosa hybrid -> Rosa
 Rosa canina? -> Rosa
 Rosa var. alba -> Rosa
 Rosa 123 -> Rosa
+Rosa rosa -> Rosa
+Rosa de Castilla -> Rosa
+ROSA DEL SUR -> Rosa
+Rosa von Bar -> Rosa
+Rose of Sharon -> Rose
 # groups around a species
 Rubus fruticosus agg. -> Rubus fruticosus
 Taraxacum officinale s.l. -> Taraxacum officinale

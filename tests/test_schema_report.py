@@ -72,6 +72,29 @@ def test_licences_are_counted_one_by_one():
     assert values == {"cc-by": 2, "null": 1, "?": 1}
 
 
+def test_notices_are_counted_without_their_holders():
+    report = SchemaReport()
+    for number in range(schema_report._MOST_VALUES + 10):
+        for rights in ("all rights reserved", "some rights reserved (CC BY)"):
+            report.add({"images": [{"license": f"(c) Ana{number}, {rights}"}]})
+    values = report.to_json()["images[].license"]["values"]
+    assert values == dict.fromkeys(
+        ("all rights reserved", "some rights reserved (CC BY)"), 2010
+    )
+
+
+def test_known_licences_are_counted_however_many_unknown_spellings_there_are():
+    report = SchemaReport()
+    for number in range(schema_report._MOST_VALUES + 10):
+        report.add({"images": [{"license": f"licence {number}"}]})
+    for licence in ("cc-by-nc", "CC BY-NC 4.0", "cc0"):
+        report.add({"images": [{"license": licence}]})
+    values = report.to_json()["images[].license"]["values"]
+    assert len(values) == schema_report._MOST_VALUES + 3
+    assert (values["CC-BY-NC-4.0"], values["CC0-1.0"]) == (2, 1)
+    assert values["(more values)"] == 10
+
+
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(schema_report, "_MOST_PATHS", 10)
     monkeypatch.setattr(schema_report, "_MOST_VALUES", 3)

@@ -2,7 +2,8 @@
 
 Works before the download, then knowing only the documents and whether a sample of URLs
 answers; and after it, then with broken images, sizes and duplicates. Every figure says
-how many images it rests on.
+how many images it rests on. A download of an earlier export counts as far as its images
+are in this one.
 
 `broken_url_rate` is that of the download or of the sample, whichever asked for more,
 or null. A broken URL is one that gave no picture, for whatever reason. `label_errors`
@@ -16,7 +17,7 @@ from typing import Any
 
 from absl import logging
 
-from aplantida_jax import files, manifest, paths
+from aplantida_jax import directories, files, manifest, paths
 from aplantida_jax.data import (
     audit_chart,
     audit_figures,
@@ -62,7 +63,7 @@ def run(config: Any, workdir: Path) -> None:
             config.download.requests_per_second,
         )
         return
-    with files.atomic_directory(out_dir) as work:
+    with directories.atomic_directory(out_dir) as work:
         # In an empty directory there is always work to do.
         job = begin(out_dir=work)
         assert job is not None
@@ -113,7 +114,7 @@ def _audit(
         distance = config.split.phash_distance
         duplicates, pairs = figures.duplicates(photos.class_of, distance, most)
     urls = {
-        "download": _of_download(figures),
+        "download": _of_download(figures, photos.not_exported),
         "sample": reachability.ask(config, photos.sample) if photos.sample else None,
     }
     schema = files.read_json(_schema(config), made_by="export_dataset")
@@ -141,7 +142,7 @@ def _image_figures(config: Any, photos: Photos) -> ImageFigures | None:
     if not paths.download_index(config).exists():
         return None
     rows = files.read_jsonl(paths.download_index(config), made_by="download")
-    return image_figures.collect(photos.note_hosts(Outcome(**row) for row in rows))
+    return image_figures.collect(photos.outcomes(Outcome(**row) for row in rows))
 
 
 def _export_metrics(config: Any) -> dict[str, Any]:
@@ -151,11 +152,17 @@ def _export_metrics(config: Any) -> dict[str, Any]:
     return metrics
 
 
-def _of_download(figures: ImageFigures | None) -> dict[str, Any] | None:
+def _of_download(
+    figures: ImageFigures | None, not_exported: int
+) -> dict[str, Any] | None:
     if figures is None:
         return None
-    reasons = figures.summary()["faults"]
-    return {"asked": figures.asked, "broken": figures.broken, "reasons": reasons}
+    return {
+        "asked": figures.asked,
+        "broken": figures.broken,
+        "not_exported": not_exported,
+        "reasons": figures.summary()["faults"],
+    }
 
 
 def _broken_rate(urls: dict[str, dict[str, Any] | None]) -> float | None:

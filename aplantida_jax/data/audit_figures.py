@@ -1,7 +1,8 @@
 """What an audit counts in the photos of an export: classes, hosts, licences, credits.
 
 Everything comes from one pass over `photos.jsonl`, and what the export wrote about the
-documents; the figures of the downloaded images are in `image_figures`.
+documents; the figures of the downloaded images are in `image_figures`. The download
+may be of an earlier export: what this one no longer has is counted and left out.
 """
 
 import collections
@@ -31,6 +32,7 @@ class Photos:
         sources: source -> photos.
         credits: whom to credit.
         hosts: host -> {"photos": n, and once downloaded a count for every status}.
+        not_exported: outcomes left out, as their images are none of these photos.
     """
 
     class_of: dict[str, int]
@@ -39,12 +41,17 @@ class Photos:
     sources: collections.Counter[str]
     credits: Credits
     hosts: dict[str, collections.Counter[str]]
+    not_exported: int
     _host_of: dict[str, str]
 
-    def note_hosts(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """Passes outcomes on, counting their statuses by host."""
-        for outcome in outcomes:
-            self.hosts[self._host_of[outcome.image_id]][outcome.status] += 1
+    def outcomes(self, found: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Passes on those of these photos, counting their statuses by host."""
+        for outcome in found:
+            host = self._host_of.get(outcome.image_id)
+            if host is None:
+                self.not_exported += 1
+                continue
+            self.hosts[host][outcome.status] += 1
             yield outcome
 
 
@@ -57,7 +64,7 @@ def collect(rows: Iterable[Mapping[str, Any]], classes: int, sample: int) -> Pho
         sample: URLs to keep, -1 for all.
     """
     per_class = np.zeros(classes, np.int64)
-    photos = Photos({}, per_class, [], collections.Counter(), Credits(), {}, {})
+    photos = Photos({}, per_class, [], collections.Counter(), Credits(), {}, 0, {})
     for row in rows:
         image_id, url = row["image_id"], row["url"]
         photos.class_of[image_id] = row["class_id"]
@@ -98,6 +105,10 @@ def of_hosts(hosts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
 
 def of_licences(schema: Mapping[str, Any], profile: str) -> list[dict[str, Any]]:
     """Every spelling in the collection, what it means, how many images have it.
+
+    A row may stand for several: a notice is listed without its holder; past the first
+    2,000 spellings the known ones are under their ids, the unknown ones under
+    `schema_report.MORE_VALUES`.
 
     Args:
         schema: schema.json of the export.

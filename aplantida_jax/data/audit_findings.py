@@ -1,9 +1,10 @@
 """What an audit comes to: the figures to see first, and what asks for a look."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aplantida_jax.data import audit_markup as markup
+from aplantida_jax.data.schema_report import MORE_VALUES
 
 BROKEN_TARGET = 0.05  # of the URLs
 
@@ -66,14 +67,20 @@ def sentences(audit: Mapping[str, Any]) -> Iterator[str]:
         yield f"{rate:.1%} of the URLs gave no picture; the target is under 5 %."
     if errors := label_errors(audit):
         yield (
-            f"{_pairs(errors)} of photos are under the names of two species: probable "
-            "label errors."
+            f"{_many(errors, 'pair')} of photos are under the names of two species: "
+            "probable label errors."
         )
     if unknown := unknown_licences(audit):
-        spellings = sum(row["licence"] is None for row in audit["licences"])
+        spellings = _unknown_spellings(audit["licences"])
         yield (
-            f"{unknown:,} images are left out because {spellings:,} spellings of their "
-            "licence are not known."
+            f"No table knows the licence of {_many(unknown, 'image')}, in {spellings}: "
+            "left out."
+        )
+    download = audit["urls"]["download"]
+    if download and (gone := download["not_exported"]):
+        yield (
+            f"The download holds {_many(gone, 'image')} that the export no longer has, "
+            "left out here: run stage download again."
         )
     unnamed = sum(audit["credits"]["photos_without_author"].values())
     if unnamed:
@@ -107,5 +114,13 @@ def unknown_licences(audit: Mapping[str, Any]) -> int:
     return sum(row["images"] for row in audit["licences"] if row["licence"] is None)
 
 
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count:,} pairs"
+def _unknown_spellings(licences: Sequence[Mapping[str, Any]]) -> str:
+    """How many; beyond those that are listed nobody has counted."""
+    unknown = [row["raw"] for row in licences if row["licence"] is None]
+    listed = sum(raw != MORE_VALUES for raw in unknown)
+    more = "more than " if listed < len(unknown) else ""
+    return more + _many(listed, "spelling")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"

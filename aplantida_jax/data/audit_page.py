@@ -10,6 +10,7 @@ from typing import Any
 from aplantida_jax.data import audit_findings
 from aplantida_jax.data import audit_markup as markup
 from aplantida_jax.data.audit_pairs import Shown
+from aplantida_jax.data.schema_report import MORE_VALUES
 
 _MOST_ROWS = 40  # of a table
 _HOW = {None: "same bytes", 0: "same hash"}
@@ -205,7 +206,8 @@ def _licences(audit: Mapping[str, Any]) -> str:
     known = [row for row in rows if row["licence"] is not None]
     said = (
         f"Rests on {total:,} images of all documents. A spelling that is not in the "
-        "table (licence_forms.py, licence_phrases.py) denies its images."
+        "table (licence_forms.py, licence_phrases.py) denies its images. Notices are "
+        "listed without their holders."
     )
     parts = [markup.paragraph(said)]
     shown, more = markup.folded(unknown, _MOST_ROWS)
@@ -225,7 +227,8 @@ def _licences(audit: Mapping[str, Any]) -> str:
 
 
 def _spelling(row: Mapping[str, Any], total: int) -> tuple[Any, ...]:
-    raw = markup.code(row["raw"]) if row["raw"] else "(empty)"
+    unlisted = {"": "(empty)", MORE_VALUES: "(more, not listed one by one)"}
+    raw = unlisted.get(row["raw"]) or markup.code(row["raw"])
     return raw, row["images"], markup.percent(row["images"], total)
 
 

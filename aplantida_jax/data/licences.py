@@ -52,6 +52,7 @@ WEIGHT_LICENCES = frozenset(
 )
 
 _LONGEST = 300  # characters; no known spelling is longer
+_LONGEST_SHOWN = 200  # characters
 _URL = re.compile(
     r"(?:(?:https?:)?//)?(?:www\.)?creativecommons\.org/(?:"
     r"licenses/(?P<code>[a-z-]+)/(?P<version>[0-9]\.[0-9])(?:/(?P<port>(?!deed|legalcode)[a-z]+))?"
@@ -71,6 +72,7 @@ _NOTICE = re.compile(
     r"(?:(?:\(c\)|©) ?(?P<holder>[^(),]+), )?"
     r"(?P<rights>\w+ \w+ \w+) \((?P<code>[^()]+)\)"
 )
+_HOLDER = re.compile(r"(?:\([cC]\)|©) ?[^(),]+, (?P<notice>.+)")
 _DASH = re.compile(r"\s[-\u2010-\u2015]|[-\u2010-\u2015]\s")
 _SOME_RIGHTS = frozenset(
     ("somerightsreserved", "algunosderechosreservados", "algunsdretsreservats")
@@ -94,6 +96,19 @@ _NOT_IN_NAMES = frozenset(_RIGHTS_WORDS.split())
 def spdx(raw: object) -> str | None:
     """The SPDX id of a document's licence string; None is unknown, hence denied."""
     return _spdx(raw) if isinstance(raw, str) and len(raw) <= _LONGEST else None
+
+
+def folded(raw: str) -> str:
+    """The spelling under which a licence string is counted: it means the same.
+
+    Of a notice the holder is left out: "(c) Ana Ruiz, some rights reserved (CC BY)"
+    is counted as "some rights reserved (CC BY)", lest every author be a spelling of
+    their own. Blanks are single ones. At most 200 characters; `spdx` gives what it
+    gives for `raw`.
+    """
+    if len(raw) > _LONGEST:
+        return f"{' '.join(raw[:_LONGEST].split())[: _LONGEST_SHOWN - 1]}…"
+    return _folded(raw)
 
 
 def address(licence: str) -> str:
@@ -153,6 +168,19 @@ def _spdx(raw: str) -> str | None:
     if licence is None and (match := _NOTICE.fullmatch(text.lower())):
         return _of_notice(match)
     return licence
+
+
+@functools.lru_cache(maxsize=4096)
+def _folded(raw: str) -> str:
+    licence = _spdx(raw)
+    text = " ".join(raw.split())
+    match = _HOLDER.fullmatch(text)
+    # A holder that is no name ("all but Ana") denies what the rest would admit.
+    if match and spdx(match["notice"]) == licence:
+        text = match["notice"]
+    if len(text) > _LONGEST_SHOWN:
+        return licence or f"{text[: _LONGEST_SHOWN - 1]}…"
+    return text
 
 
 def _of_url(match: re.Match[str]) -> str | None:

@@ -10,7 +10,9 @@ are those of the International Code of Nomenclature for algae, fungi, and plants
   permitted but says nothing, is left out (Art. 60.7), so Isoëtes is Isoetes;
 - of ranks below species only the last counts (Art. 24.1);
 - nothing more than the genus is known of "Rosa sp.", "Rosa cf. canina", "Rosa sect.
-  Caninae" and "Rosa 'Peace'", so that is what they are.
+  Caninae" and "Rosa 'Peace'", so that is what they are;
+- an epithet never repeats its genus (Art. 23.4), so neither "Rosa rosa" nor "Salix ×
+  Salix alba" names a species.
 
 What is no name of a genus or below ("Rosaceae", "unknown", other scripts) is "".
 """
@@ -58,12 +60,34 @@ _RANKS = {
     "fo": "f.",
     "forma": "f.",
 }
+# After "f." these say that it was the "filius" of an author: "Hook. f. ex Benth.".
+_AUTHOR_WORDS = frozenset({"ex", "et", "in", "and", "non", "nec", "de", "von", "auct"})
+# Authors of genera as they are written without a full stop: "Acer Mill". A capital
+# alone does not tell, since "Quercus Robur" is common. None of these is an epithet.
+_AUTHORS = """
+    adans adanson ait aiton aubl aublet baker batsch benth bentham bernh besser bl blume
+    boehm boiss boissier britton bunge burm cass cav cavanilles crantz dc desf dulac
+    dumort ehrh endl engelm fabr fisch franch gaertn gay gilib godr gould gray greene
+    gren griseb haller hance haw haworth heist hemsl hill hoffm hoffmanns hook hooker
+    host huds hudson jacq jacquin juss jussieu koch koehne kunth kuntze lag lam lamarck
+    ledeb lej less lindl lindley linn linnaeus linne loefl lour mart maxim medik medikus
+    meisn michx mill miller miq moench moq nees neck nutt nuttall pall parl pav
+    pers planch poepp poir raf rafin rchb rehder reichenb rich roem roth roxb ruiz rupr
+    rydb salisb schltr schott schrad schrank schreb schult scop scopoli seguier sibth
+    siebold sims small solander spach spreng stapf steud sweet tausch thunb thunberg
+    torr tourn tournef tournefort trew trin turcz urb vahl vell vent vill wall wallr
+    webb wedd wight willd willdenow zinn zucc"""
+# Words of other languages that no Latin epithet is: "Rosa de Castilla", "Rosa of York".
+_PARTICLES = (
+    "da das de del della der di do dos du e el la las le los of the und van von y"
+)
 # In the place of an epithet these say that there is none, or none for certain.
 _NO_EPITHET = frozenset(
     ("sp", "spp", "spec", "species", "cf", "aff", "nr", "indet", "unknown", "cv")
     + ("cultivar", "hybrid", "hybrids", "hort", "auct", "agg", "sect", "section")
     + ("subg", "subgen", "subgenus", "ser", "series", "group", "gr", "et", "ex", "in")
     + ("and", "or", "complex", "sensu", *_RANKS)
+    + (*_AUTHOR_WORDS, *_AUTHORS.split(), *_PARTICLES.split())
 )
 _NO_GENUS = frozenset(
     (
@@ -83,8 +107,6 @@ _NO_GENUS = frozenset(
     + ("leguminosae", "palmae", "umbelliferae", "papilionaceae")
 )
 _ABOVE_GENUS = ("aceae", "oideae")  # families, subfamilies (Art. 18.1, 19.1)
-# After "f." these say that it was the "filius" of an author: "Hook. f. ex Benth.".
-_AUTHOR_WORDS = frozenset({"ex", "et", "in", "and", "non", "nec", "de", "von", "auct"})
 
 
 def normalise(raw: object) -> str:
@@ -142,7 +164,8 @@ def _binomial(words: list[str]) -> list[str]:
     sign = [word for word in rest[1:2] if word in _SIGNS]
     epithet = rest[1 + len(sign)] if len(rest) > 1 + len(sign) else ""
     epithet = epithet.rstrip(",;:")
-    if _is_epithet(epithet):
+    # "Salix × Salix alba": an epithet never repeats the genus.
+    if _is_epithet(epithet) and epithet.lower() != rest[0].lower():
         parts += [*sign, epithet.lower()]
     return parts
 

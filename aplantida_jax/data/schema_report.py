@@ -14,12 +14,16 @@ from typing import Any
 import bson
 from bson.datetime_ms import DatetimeMS
 
+from aplantida_jax.data import licences
+
 _MOST_PATHS = 500  # distinct ones; the rest is counted as one
 _DEEPEST = 6
 _EXAMPLES = 3
 # Fields with few distinct values, of which each is counted.
-_COUNTED = ("images[].license", "images[].source")
+_LICENCE = "images[].license"
+_COUNTED = (_LICENCE, "images[].source")
 _MOST_VALUES = 2000
+MORE_VALUES = "(more values)"  # of licences: more unknown ones
 _BLANK = ("", " ")
 _TYPES = (
     # bool before int, of which it is a subclass.
@@ -128,9 +132,15 @@ def _count_odd(field: _Field, oddity: str, value: Any) -> None:
 
 
 def _count_value(field: _Field, value: Any) -> None:
-    shown = _clean(value) if isinstance(value, str) else _shown(value)
-    full = len(field.values) >= _MOST_VALUES and shown not in field.values
-    field.values["(more values)" if full else shown] += 1
+    licence = field.path == _LICENCE
+    if isinstance(value, str):
+        shown = _clean(licences.folded(value) if licence else value)
+    else:
+        shown = _shown(value)
+    if len(field.values) >= _MOST_VALUES and shown not in field.values:
+        # A licence's id is a spelling of it, so that all that are known are counted.
+        shown = (licence and licences.spdx(shown)) or MORE_VALUES
+    field.values[shown] += 1
 
 
 def _named(types: collections.Counter[type]) -> dict[str, int]:
@@ -184,4 +194,7 @@ def _clean(text: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         value = value[:80]
-    return json.dumps(value, default=str)[:80]
+    try:
+        return json.dumps(value, default=str)[:80]
+    except RecursionError:
+        return f"({type(value).__name__}, too deep to show)"
