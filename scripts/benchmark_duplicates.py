@@ -4,10 +4,12 @@
 
 DIRECTORY holds JPEGs. Prints lines `name value goal`: for every kind of copy the per
 cent found by ours, then by OpenCV's PHash and BlockMeanHash at the same share of their
-bits; then how many pairs of the photos themselves are that near, for looking at.
+bits; how many JPEGs were broken and skipped; then the pairs of the photos themselves
+that are that near, for looking at.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,25 +99,45 @@ def main() -> None:
     parser.add_argument("--distance", type=int, default=6)
     options = parser.parse_args()
     paths = sorted(options.directory.glob("*.jpg"))
-    images = (
-        decode.decode(path.read_bytes(), max_pixels=10**9, min_target_side=SIDE)
-        for path in paths
-    )
+    if not paths:
+        parser.error(f"no *.jpg in {options.directory}: name a directory of photos")
+    names: list[str] = []
     hashes: list[str] = []
     found: dict[tuple[str, str], int] = {}
-    for image in images:
+    for path in paths:
+        try:
+            image = decode.decode(
+                path.read_bytes(), max_pixels=10**9, min_target_side=SIDE
+            )
+        except decode.BrokenImage as broken:
+            print(f"{path}: {broken.reason}, skipped", file=sys.stderr)
+            continue
+        names.append(path.name)
         hashes.append(phash(image))
         for kind, (change, _) in COPIES.items():
             for name, near in compare(image, change(image), options.distance).items():
                 found[kind, name] = found.get((kind, name), 0) + near
+    if not names:
+        parser.error(f"no *.jpg in {options.directory} can be decoded")
+    report(names, hashes, found, options.distance)
+    print(f"broken {len(paths) - len(names)} -")
+
+
+def report(
+    names: list[str],
+    hashes: list[str],
+    found: dict[tuple[str, str], int],
+    distance: int,
+) -> None:
+    """Prints the shares of the copies that were found, and the pairs of photos."""
     for (kind, name), count in found.items():
         goal = COPIES[kind][1] if name == "ours" else "-"
-        print(f"{kind}_{name}_percent {100 * count / len(paths):.1f} {goal}")
+        print(f"{kind}_{name}_percent {100 * count / len(names):.1f} {goal}")
     values, known = duplicates.parse_hashes(hashes)
-    print(f"featureless {len(paths) - known.sum()} -")
-    names = np.array([path.name for path in paths])[known]
-    for left, right in duplicates.near_pairs(values[known], options.distance, MIRROR):
-        for pair in zip(names[left], names[right], strict=True):
+    print(f"featureless {len(names) - known.sum()} -")
+    shown = np.array(names)[known]
+    for left, right in duplicates.near_pairs(values[known], distance, MIRROR):
+        for pair in zip(shown[left], shown[right], strict=True):
             print("near_pair", *pair)
 
 

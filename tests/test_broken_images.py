@@ -107,6 +107,46 @@ def test_a_grey_border_is_not_taken_for_missing_data(name):
             assert (shown[-1] == 128).all()
 
 
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_jpeg_ends_where_its_decoder_stops(name):
+    """Whatever a comment holds, before each of the file's segments."""
+    data = FLAVOURS[name]
+    found = decode.header(data)
+    assert found.end == len(data)
+    assert decode.header(data + b"\xff\xd9\xff\xda" * 9) == found
+    places = [n for n in range(2, len(data)) if data[n : n + 2] == b"\xff\xda"]
+    comment = b"\xff\xfe\0\x06\xff\xd9\xff\xda"
+    for place in (*places, len(data) - 2):
+        longer = decode.header(data[:place] + comment + data[place:])
+        assert longer.end == len(data) + len(comment)
+        assert longer.scans == found.scans == len(places)
+        assert verdict(data[:place] + comment) == "truncated"
+    # An empty comment is as long as its length, or libjpeg reads on after it.
+    for length in range(3):
+        short = data[:2] + b"\xff\xfe" + length.to_bytes(2, "big") + data[2:]
+        assert decode.header(short).end == len(short)
+        assert verdict(short) == "ok"
+
+
+@pytest.mark.parametrize("filling", [b"", b"\xff", b"\xff\x15", b"\xff\xd3", b"\xff\1"])
+@pytest.mark.parametrize(
+    "name", [name for name in JPEGS if "progr" not in name and "restart" not in name]
+)
+def test_nor_does_a_marker_hide_that_data_is_missing(name, filling):
+    """Half a scan, and then what makes libjpeg stop and fill the rest with grey."""
+    data = FLAVOURS[name]
+    half = decode.header(data).scan_ends[-1] // 2 + 200
+    missing = data[:half].rstrip(b"\xff") + filling + b"\xff\xd9"
+    assert verdict(missing) == "truncated"
+
+
+def test_a_jpeg_cut_before_a_restart_marker_is_truncated():
+    data = FLAVOURS["jpeg restart markers"]
+    for number in range(3):
+        place = data.index(bytes([0xFF, 0xD0 + number]))
+        assert verdict(data[:place] + b"\xff\xd9") == "truncated"
+
+
 def test_every_flipped_bit_of_a_png_is_noticed_or_harmless():
     data = encoded(picture(24, 18), "PNG")
     original = decode.decode(data, max_pixels=LIMIT)

@@ -189,6 +189,12 @@ def test_a_bomb_is_refused_by_its_header(picture):
     assert header(bytes(png)).pixels == 2_500_000_000
 
 
+def test_shrink_leaves_a_pixel(picture):
+    for short_side in (0, -1):
+        with pytest.raises(ValueError, match="short_side"):
+            decode.shrink(np.asarray(picture), short_side)
+
+
 def test_shrink_and_encode(picture):
     image = np.asarray(picture)
     small = decode.shrink(image, 40)

@@ -62,6 +62,18 @@ def test_a_jpeg_that_keeps_its_decoder_busy_is_refused():
     again = data[last:-2]
     assert verdict(data[:-2] + again * 20 + data[-2:]) == "ok"
     assert verdict(data[:-2] + again * 200 + data[-2:]) == "bomb"
+    # Nor does an end of the image help that is none, in a comment between two scans.
+    comment = b"\xff\xfe\0\x06" + b"\xff\xd9\0\0"
+    assert verdict(data[:-2] + comment + again * 200 + data[-2:]) == "bomb"
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xfe\0\2", b"\xff\1"])
+def test_segments_without_number_are_refused(segment):
+    data = FLAVOURS["jpeg baseline 4:2:0"]
+    assert verdict(data[:2] + segment * 100 + data[2:]) == "ok"
+    for place in (2, -2):
+        many = data[:place] + segment * 10_000 + data[place:]
+        assert verdict(many) == "undecodable"
 
 
 _PEAK = """
@@ -98,3 +110,18 @@ def test_a_picture_takes_the_memory_that_is_stated(kind, tmp_path):
         check=True,
     )
     assert 2 < float(done.stdout) < 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_what_follows_a_grey_border_takes_no_memory(tmp_path):
+    image = np.asarray(picture(512, 512)).copy()
+    image[-64:] = 128
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(Image.fromarray(image), "JPEG") + b"\xff\1" * 5_000_000)
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(path), "1000000"],
+        capture_output=True,
+        env={"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert float(done.stdout) < 30  # megabytes

@@ -19,6 +19,7 @@ which files are images and on every pixel. The result is uint8 RGB [h, w, 3], up
 | more pixels claimed than `max_pixels`, more than 100 scans | refused: "bomb" |
 | PNG, WebP, GIF or BMP above a quarter of `max_pixels` | refused: "oversized" |
 | nothing but transparency | refused: "blank" |
+| a JPEG of more than 6,000 segments | refused: "undecodable" |
 | what libjpeg, libpng, libwebp or OpenCV gives up on | refused: "undecodable" |
 
 Flipped bits inside the scan of a JPEG or a WebP are not noticed by any decoder: the
@@ -32,10 +33,11 @@ Memory for each pixel of the worst that is accepted, measured: 8 bytes for a JPE
 scale (progressive CMYK, whose coefficients stay until the last scan), 14 at full size
 (where its last row is grey, else 11); 16 for the other formats (a PNG with 16 bits and
 transparency), of which a quarter of the pixels is allowed. So with the default of 100
-million a thread takes at most 0.8 GB while images are shrunk on arrival, else 1.4 GB.
+million a thread takes at most 0.8 GB while images are shrunk on arrival, else 1.4 GB,
+besides the file's own bytes: those of a JPEG once more where its last row is grey.
 """
 
-import re
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -66,10 +68,12 @@ FULL_SIZE_SHARE = 4
 _MOST_SCANS = 100
 # What libjpeg draws where a scan ends too early, in colour and in both kinds of CMYK.
 _FILLER = (128, 64, 65)
-# A marker ends a scan, or its part; what precedes it here would be decoded if the scan
-# lacked something.
-_MARKER = re.compile(rb"\xff[\x01-\xfe]")
-_MORE = bytes(range(1, 91)) + rb"\g<0>"
+# What is decoded if it stands where a scan lacks something. A 0 first, or bytes of 255
+# before it would make a marker of it.
+_MORE = bytes(range(91))
+# At the very end all restart markers, each with more data: a scan that was cut between
+# two of its parts waits for the next of them.
+_LAST = b"".join([_MORE, *(bytes([0xFF, 0xD0 + n]) + _MORE for n in range(8))])
 _BLOCK = 8  # pixels that a JPEG codes together, each way
 _STRIPE = 256  # rows whose transparency is worked out at once, for the memory's sake
 
@@ -128,7 +132,13 @@ def decode(
 
 
 def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
-    """The image with its short side at most `short_side` pixels; never enlarges."""
+    """The image with its short side at most `short_side` pixels; never enlarges.
+
+    Raises:
+        ValueError: `short_side` is below 1.
+    """
+    if short_side < 1:
+        raise ValueError(f"short_side={short_side}: an image has 1 pixel or more")
     height, width = image.shape[:2]
     if min(height, width) <= short_side:
         return image
@@ -157,12 +167,18 @@ def _jpeg(data: bytes, found: Header, min_target_side: int) -> np.ndarray:
     last_block = (len(image) - 1) % (_BLOCK // scale) + 1  # rows of it
     # Without its first row, where coarser colour is blended with the block above.
     last = image[-max(1, last_block - 1) :]
-    if last[0, 0, 0] in _FILLER and last.min() == last.max():
-        # Or is it a grey border? Then the scans are complete, and more is ignored.
-        more = data[: found.scan] + _MARKER.sub(_MORE, data[found.scan :])
-        if not np.array_equal(_read(more, flag), image):
-            raise BrokenImage("truncated")
+    filled = last[0, 0, 0] in _FILLER and last.min() == last.max()
+    # Or is it a grey border? Then the scans are complete, and more is ignored.
+    if filled and not np.array_equal(_read(_with_more(data, found), flag), image):
+        raise BrokenImage("truncated")
     return image
+
+
+def _with_more(data: bytes, found: Header) -> bytes:
+    """The JPEG with more data where its decoder stops; without what is behind it."""
+    cuts = (0, *found.scan_ends)
+    parts = [data[start:stop] for start, stop in itertools.pairwise(cuts)]
+    return _MORE.join(parts) + _LAST + data[cuts[-1] : found.end]
 
 
 def _read(data: bytes, flag: int) -> np.ndarray:

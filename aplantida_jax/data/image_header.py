@@ -1,4 +1,4 @@
-"""What an image file says of itself, read from its first bytes without decoding.
+"""What an image file says of itself, read from its structure without decoding.
 
 Knows JPEG (also the first picture of an MPO), PNG, WebP, GIF and BMP: the formats that
 `aplantida_jax.data.decode` accepts. No pixel is touched, so that a decompression bomb
@@ -6,14 +6,22 @@ can be refused by its claim alone.
 """
 
 import dataclasses
+import re
 import struct
+from collections.abc import Iterator
 
 # Start-of-frame markers; 0xC4, 0xC8 and 0xCC in their midst are other things.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers without a length after them: TEM, RST0-7, SOI.
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-_SCAN = 0xDA
-_END = b"\xff\xd9"
+# A JPEG's markers (ITU T.81, table B.1) but for RST0-7, which belong in a scan as does
+# FF00, a byte 255 of its data; fill bytes may precede any.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+# They have no length: TEM, SOI, and those that libjpeg knows none of.
+_BARE = frozenset({*range(0x01, 0xC0), 0xD8})
+_EXIF_SEGMENT, _SCAN, _END = 0xE1, 0xDA, 0xD9
+# Ten times what 40 MB of a colour profile's largest segments would be. A segment may
+# have four bytes only, and each costs us a step.
+_MOST_SEGMENTS = 6000
 _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"
 
@@ -32,7 +40,7 @@ class BrokenImage(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the first bytes claim.
+    """What the file claims.
 
     Attributes:
         format: "jpeg", "png", "webp", "gif" or "bmp".
@@ -40,8 +48,11 @@ class Header:
         orientation: EXIF value 1-8 of a JPEG, PNG or WebP, 1 where none is given, 0
             when it is given but is not one of those.
         whole: False when the file lacks the end that its format prescribes.
-        scan: where a JPEG's coded picture begins, in bytes; 0 in another format.
+        end: how many bytes of a whole JPEG its decoder reads; None of other files.
         scans: how often a JPEG's decoder goes over the picture, 1 of another format.
+        scan_ends: where a JPEG's decoder stops reading a scan, in bytes: where that
+            ends, at markers that have no place in it, and at its first restart marker,
+            which may be one of those. Empty in another format.
     """
 
     format: str
@@ -49,8 +60,9 @@ class Header:
     height: int
     orientation: int = 1
     whole: bool = True
-    scan: int = 0
+    end: int | None = None
     scans: int = 1
+    scan_ends: tuple[int, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -100,35 +112,71 @@ def _upright(format_: str, width: int, height: int, orientation: int, **more) ->
 
 
 def _jpeg(data: bytes) -> Header:
-    """Walks the segments up to the first scan (ITU T.81, annex B)."""
-    position, width, height, orientation = 2, 0, 0, None
-    while True:
-        if data[position] != 0xFF:
-            raise BrokenImage("undecodable")
-        while data[position] == 0xFF:  # fill bytes may precede a marker
-            position += 1
-        marker = data[position]
-        position += 1
-        if marker in _BARE:
-            continue
-        (length,) = struct.unpack_from(">H", data, position)
+    """The frame and EXIF stand before the first scan; others may follow that."""
+    width, height, orientation = 0, 0, None
+    segments = _segments(data)
+    for marker, _, content, stop in segments:
         if marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, position + 3)
-        elif marker == 0xE1 and data[position + 2 : position + 8] == _EXIF:
+            height, width = struct.unpack_from(">HH", data, content + 1)
+        elif marker == _EXIF_SEGMENT and data[content : content + 6] == _EXIF:
             if orientation is None:
-                orientation = _orientation(data[position + 8 : position + length])
+                orientation = _orientation(data[content + 6 : stop])
         elif marker == _SCAN:
             break
-        position += length
-    # Inside a scan 0xFF is always followed by 0 or a restart marker, so this is the end
-    # of the image, not that of a thumbnail in its EXIF.
-    end = data.find(_END, position)
+    else:
+        raise BrokenImage("truncated")
+    scans, scan_ends, scanning, end = 1, [], True, stop
+    for marker, start, _, stop in segments:
+        if scanning:
+            restart = _RESTART.search(data, end, start)
+            scan_ends += [restart.start(), start] if restart else [start]
+        # After a marker out of place libjpeg can resume at a restart marker.
+        scanning = marker == _SCAN or (scanning and marker in _BARE)
+        scans += marker == _SCAN
+        end = stop
+    whole = marker == _END
     return _upright(
         *("jpeg", width, height, 1 if orientation is None else orientation),
-        whole=end >= 0,
-        scan=position + length,
-        scans=1 + data.count(b"\xff\xda", position, max(end, position)),
+        whole=whole,
+        end=end if whole else None,
+        scans=scans,
+        scan_ends=tuple(scan_ends),
     )
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Walks a JPEG to its end as libjpeg does (ITU T.81, annex B).
+
+    By their length, so that what looks like a marker within a comment is none.
+
+    Yields:
+        The marker's second byte; in bytes of the file, where the segment begins, its
+        contents begin, and it ends. Nothing comes after the end of the image, nor where
+        the data ends too early.
+
+    Raises:
+        BrokenImage: "undecodable".
+        IndexError: the data ends before the first scan.
+    """
+    position, scanned = 2, False
+    for _ in range(_MOST_SEGMENTS):
+        if not scanned and data[position] != 0xFF:
+            raise BrokenImage("undecodable")
+        found = _MARKER.search(data, position)  # past the data of a scan, too
+        if not found:
+            return
+        start, position = found.span()
+        marker = data[position - 1]
+        if marker == _END or marker in _BARE:
+            yield marker, start, position, position
+        else:
+            length = int.from_bytes(data[position : position + 2], "big")
+            yield marker, start, position + 2, position + max(2, length)
+            position += max(2, length)  # it counts itself
+        if marker == _END:
+            return
+        scanned = scanned or marker == _SCAN
+    raise BrokenImage("undecodable")
 
 
 def _png(data: bytes) -> Header:
