@@ -33,8 +33,11 @@ _DRY_RUN = flags.DEFINE_bool(
 _DEVICE = flags.DEFINE_enum(
     "device", None, ["cpu", "gpu"], "Where JAX computes; default: what is there."
 )
-# No room, no rights: what was written before stays whole.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# No room, no rights, a file where a directory should be: what was written before stays.
+_DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR),
+)
 
 
 def main(argv: list[str]) -> int:

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +28,7 @@ from absl import logging
 
 from aplantida_jax import files
 from aplantida_jax.errors import UserError
+from aplantida_jax.redaction import redact
 
 MANIFEST = "manifest.json"
 _PACKAGES = (
@@ -40,21 +40,10 @@ _PACKAGES = (
 # value does not make work that is done or under way worthless.
 _EXECUTION_ONLY = {
     "demo": ("workers",),
-    "input": ("threads", "prefetch"),
+    "input": ("threads", "prefetch", "read_from"),  # the same pixels from either
     "model": ("remat",),
     "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
 }
-
-_HIDDEN = "(hidden)"
-# The start of an address, also of one with too few slashes.
-_SCHEME = re.compile(r"mongo\w*(?:\+\w*)?:/*|://", re.IGNORECASE)
-# host[:port], ... and then the path, the options, or the rest of a sentence.
-_HOST = r"(\[[\da-fA-F:.]+\]|[\w.-]*)(:\d*)?"
-_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*($|[/?'\"\s)])")
-_OPTIONS = re.compile(r"\?")  # passwords of keys and proxies, session tokens
-_SECRET_OPTION = re.compile(
-    r"[?&;][^=&?]*(pass|pwd|token|secret|key|cred|auth|sig)[^=&?]*=", re.IGNORECASE
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +129,8 @@ def begin(
         stage: the stage's name.
         out_dir: directory that the stage owns.
         inputs: every file or directory that it reads.
-        depends_on: names of the top-level configuration fields that change the output.
+        depends_on: top-level configuration fields, or "section.field", that change the
+            output.
 
     Returns:
         The job to finish, or None when the output is there, whole and up to date.
@@ -172,30 +162,6 @@ def check_label_map(found: str, expected: str, *, where: Path, made_by: str) -> 
             f"{where} was made for label map {found[:12] or '(none)'}, but "
             f"classes.json is {expected[:12]}: run stage '{made_by}' again"
         )
-
-
-def redact(value: Any) -> Any:
-    """A copy without the secrets of addresses: "mongodb://user:pw@host" keeps the host.
-
-    An address may stand anywhere in a text and be wrong in any way: what is kept of a
-    database's is only what looks like hosts and a path. Where its host begins is not
-    clear, all behind its scheme is hidden.
-    """
-    if isinstance(value, dict):
-        return {name: redact(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(redact(item) for item in value)
-    if not isinstance(value, str) or not (scheme := _SCHEME.search(value)):
-        return value
-    head, rest = value[: scheme.end()], value[scheme.end() :]
-    # The last "@": a password may hold "@" and "/" unescaped. One behind a "?" may also
-    # belong to an option.
-    secret, _, public = rest.rpartition("@")
-    is_mongodb = "mongo" in scheme[0].lower()
-    if "?" in secret or (is_mongodb and not _HOSTS.match(public)):
-        return head + _HIDDEN
-    option = (_OPTIONS if is_mongodb else _SECRET_OPTION).search(public)
-    return head + (public[: option.end()] + _HIDDEN if option else public)
 
 
 def _checked_hash(item: Input) -> str:
@@ -241,11 +207,17 @@ def _is_done(out_dir: Path, key: str) -> bool:
 
 
 def _result_fields(config: Any, name: str) -> Any:
-    """A section of the configuration without what only changes how work is done."""
-    value = _plain(config[name])
-    for field in _EXECUTION_ONLY.get(name, ()):
+    """A section of the configuration without what only changes how work is done.
+
+    Or one field of a section: "section.field".
+    """
+    section, _, only = name.partition(".")
+    value = _plain(config[section])
+    for field in _EXECUTION_ONLY.get(section, ()):
         value.pop(field)
-    return value
+    value = value[only] if only else value
+    # A password is not what a result depends on, and a hash of it could be guessed.
+    return redact(value)
 
 
 def _plain(value: Any) -> Any:

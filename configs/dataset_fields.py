@@ -23,7 +23,9 @@ def _source() -> ConfigDict:
     return ConfigDict(
         {
             # mongodb://[user:password@]host[:port]/, or a dump: a .json array, a .jsonl
-            # / .json of Extended JSON lines (mongoexport), a .bson (mongodump).
+            # / .json of Extended JSON lines (mongoexport), a .bson (mongodump). Left
+            # as it is, the environment variable APLANTIDA_MONGODB_URI is read instead,
+            # so that no password need stand on a command line.
             "uri": "mongodb://localhost:27017/",
             "database": "aplantida_db",
             "collection": "plants",
@@ -82,6 +84,8 @@ def _download() -> ConfigDict:
             # Pauses of a whole host after 429 or 503, one after another.
             "pauses_s": (60.0, 120.0, 300.0, 600.0),
             "max_retry_after_s": 3600.0,
+            # Of pauses in a row without any success; 0 goes on for ever.
+            "give_up_after_hours": 72.0,
             "user_agent": "aplantida_jax/0.1 (plant identifier)",
             "contact": "",  # mail or URL that a host's operator can write to
             "shrink_short_side": 512,  # pixels; 0 keeps originals

@@ -9,7 +9,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 dev=no
-[ "${1:-}" = "--dev" ] && dev=yes
+for option in "$@"; do
+  case "$option" in
+    --dev) dev=yes ;;
+    *) echo "error: unknown option $option; there is --dev" >&2; exit 2 ;;
+  esac
+done
 # What was chosen once stays chosen.
 extra=${EXTRA:-$(cat .venv/.extra 2>/dev/null || true)}
 case "$extra" in

@@ -38,6 +38,10 @@ class MongoServer(socketserver.ThreadingTCPServer):
     Attributes:
         hang_up_after: the connection is cut when this many batches were sent; each time
             it happens the first entry is dropped, and with none left it holds.
+        silent_after: the same, but then nothing more is said on that connection.
+        silent: set as soon as that happens.
+        failures: code of an error that is the answer to the next batch but `n`, each
+            once: [(n, code)].
         commands: names of the commands received.
     """
 
@@ -48,7 +52,11 @@ class MongoServer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.documents = documents
         self.hang_up_after: list[int] = []
+        self.silent_after: list[int] = []
+        self.silent = threading.Event()
+        self.failures: list[tuple[int, int]] = []
         self.batches = 0
+        self._ended = threading.Event()
         self.commands: list[str] = []
         self.refusal: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
@@ -61,7 +69,12 @@ class MongoServer(socketserver.ThreadingTCPServer):
         self._thread.start()
         return self
 
+    def say_nothing(self) -> None:
+        self.silent.set()
+        self._ended.wait()
+
     def __exit__(self, *args: object) -> None:
+        self._ended.set()
         self.shutdown()
         self.server_close()
         self._thread.join()
@@ -164,6 +177,16 @@ class _Handler(socketserver.BaseRequestHandler):
             self.server.batches = 0
             self.request.shutdown(socket.SHUT_RDWR)
             return None
+        silent = self.server.silent_after
+        if silent and self.server.batches >= silent[0]:
+            silent.pop(0)
+            self.server.batches = 0
+            self.server.say_nothing()
+            return None
+        failures = self.server.failures
+        if failures and self.server.batches >= failures[0][0]:
+            self.server.batches = 0
+            return {"ok": 0.0, "code": failures.pop(0)[1], "errmsg": "secret"}
         self.server.batches += 1
         batch, self.cursor = self.cursor[:size], self.cursor[size:]
         # An array is a document of its positions; encoded by hand, because a document

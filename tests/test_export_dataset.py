@@ -193,31 +193,25 @@ def test_sources_give_the_same(tmp_path):
     assert exported(config)["photos.jsonl"] == expected[0]
 
 
-def test_synonyms(tmp_path):
-    config = config_for(tmp_path, min_images_per_species=4)
-    table = tmp_path / "synonyms.json"
-    table.write_text('{"ROSMARINUS officinalis L.": "Salvia rosmarinus Spenn."}')
-    config.dataset.synonyms = str(table)
+def test_the_quarantine_is_in_the_order_of_ids(tmp_path):
+    documents = [plant(f"{n:03}", "Rosa canina", [image(n)]) for n in range(30)]
+    for number in range(0, 30, 3):
+        documents[number]["images"] = []
+        documents[number + 1]["images"].append(image(99, license="?"))
+        documents[number + 2]["latinName"] = "Rara avis"
+        documents[number + 2]["images"] = [image(77)]
+    random.Random(3).shuffle(documents)
+    config = config_for(tmp_path, documents)
     export_dataset.run(config, tmp_path)
-    names = [taxon.latin_name for taxon in labels.read(paths.classes(config)).taxa]
-    assert names == ["Salvia rosmarinus"]
-    assert len(photos(config)) == 4
+    assert [row["_id"] for row in quarantined(config)] == [f"{n:03}" for n in range(30)]
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ('{"Rosa alba": "Rosa nova", "Rosa nova": "Rosa alba"}', "goes in a circle"),
-        ('{"Rosa alba": 5}', "not a Latin name"),
-        ("[]", "must be a JSON object"),
-    ],
-)
-def test_synonyms_that_make_no_sense(tmp_path, table, message):
-    config = config_for(tmp_path)
-    path = tmp_path / "synonyms.json"
-    path.write_text(table)
-    config.dataset.synonyms = str(path)
-    with pytest.raises(UserError, match=message):
+@pytest.mark.parametrize("name", ["plants.json", "plants.jsonl", "plants.bson"])
+def test_a_dump_without_documents_says_so(tmp_path, name):
+    config = config_for(tmp_path, None)
+    config.source.uri = str(tmp_path / name)
+    (tmp_path / name).write_text("[]\n" if name == "plants.json" else "")
+    with pytest.raises(UserError, match=rf"{name} holds no documents"):
         export_dataset.run(config, tmp_path)
     assert not paths.export_dir(config).exists()
 

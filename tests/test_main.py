@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from aplantida_jax import config as config_lib
 from aplantida_jax import stages
+from configs import common
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "hunter2"
@@ -92,6 +94,9 @@ def test_a_wrong_command_line_is_one_line_and_exit_2(arguments, said):
         [f"--config.seed={URI}"],
         ["--config.source.ury", URI],
         [URI],
+        [URI.replace("://", "//")],
+        [URI.replace("mongodb:", "mngodb:")],
+        [f"--config.seed=mngodb:ana:{SECRET}@db.example"],
         [f"--uri={URI}"],
         [f"--config.source.uri=mongodb://ana:{SECRET}@db.example:port/"],
     ],
@@ -162,6 +167,36 @@ def test_help_shows_the_options_and_every_stage(flag):
     assert "--dry_run" in out
     for stage in stages.STAGES:
         assert stage in out
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_file_in_the_place_of_a_directory_is_one_line_and_exit_1(tmp_path, below):
+    (tmp_path / "data").write_text("")
+    code, line = refused(*TINY, f"--config.data_dir={tmp_path}/data{below}")
+    assert code == 1
+    assert f"'{tmp_path}/data" in line
+
+
+ADDRESS = "mongodb://ana:hunter2@127.0.0.1:port/"
+
+
+def test_an_address_in_the_environment_stands_in_for_the_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("APLANTIDA_MONGODB_URI", ADDRESS)
+    export = ["--config=configs/dataset.py", f"--config.data_dir={tmp_path}"]
+    code, line = refused(*export)
+    assert code == 1
+    assert "no usable MongoDB address" in line
+    # What is given on the command line is what counts.
+    code, line = refused(*export, f"--config.source.uri={tmp_path}/none.jsonl")
+    assert f"{tmp_path}/none.jsonl is missing" in line
+    monkeypatch.setenv("APLANTIDA_MONGODB_URI", f"ana:{SECRET}@db")
+    code, line = refused(*export)
+    assert code == 2
+    assert "APLANTIDA_MONGODB_URI must be a mongodb://" in line
+
+
+def test_the_default_address_is_the_one_that_the_environment_replaces():
+    assert common.base("x", "train").source.uri == config_lib.DEFAULT_ADDRESS
 
 
 def may_mount():

@@ -4,7 +4,13 @@ What one does is tested in test_export_mongodb.py.
 """
 
 import datetime
+import io
+import logging as std_logging
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -12,10 +18,11 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from mongo_server import MongoServer
 
-from aplantida_jax.data import mongodb, source
+from aplantida_jax.data import id_order, mongodb, source
 from aplantida_jax.errors import UserError
 from configs import dataset
 
+ROOT = Path(__file__).resolve().parents[1]
 PLANTS = [
     {"_id": bson.ObjectId(b"%012d" % number), "latinName": f"Genus species{number}"}
     for number in range(25)
@@ -23,32 +30,32 @@ PLANTS = [
 # One or more of every type that an `_id` can have, in MongoDB's order; BSON's own
 # numbers of types, values written by hand.
 IDS = [
-    mongodb.Element(0xFF, b""),  # MinKey
-    mongodb.Element(0x0A, b""),  # null
-    mongodb.Element(0x01, bytes.fromhex("000000000000f87f")),  # NaN
-    mongodb.Element(0x01, bytes.fromhex("000000000000f0ff")),  # -infinity
-    mongodb.Element(0x10, bytes.fromhex("ffffffff")),  # -1, 32 bits
-    mongodb.Element(0x01, bytes.fromhex("000000000000e03f")),  # 0.5
-    mongodb.Element(0x13, bson.Decimal128("0.75").bid),
-    mongodb.Element(0x12, bytes.fromhex("0000000001000000")),  # 2^32, 64 bits
-    mongodb.Element(0x02, bytes.fromhex("0100000000")),  # ""
-    mongodb.Element(0x0E, bytes.fromhex("020000006100")),  # the symbol "a"
-    mongodb.Element(0x02, bytes.fromhex("020000006200")),  # "b"
-    mongodb.Element(0x02, bytes.fromhex("02000000fe00")),  # no UTF-8
-    mongodb.Element(0x02, bytes.fromhex("02000000ff00")),  # nor this
-    mongodb.Element(0x03, bson.encode({})),
-    mongodb.Element(0x03, bson.encode({"a": {"$gt": 1}})),
-    mongodb.Element(0x05, bytes.fromhex("02000000006162")),  # b"ab"
-    mongodb.Element(0x05, bytes.fromhex("1000000004") + bytes(16)),  # an UUID
-    mongodb.Element(0x07, bytes(12)),
-    mongodb.Element(0x07, bytes.fromhex("ff" * 12)),
-    mongodb.Element(0x08, b"\0"),
-    mongodb.Element(0x08, b"\1"),
-    mongodb.Element(0x09, bytes.fromhex("ffffffffffffffff")),  # before 1970
-    mongodb.Element(0x09, bytes.fromhex("0000000000000040")),  # after year 9999
-    mongodb.Element(0x11, bytes(8)),
-    mongodb.Element(0x0D, bytes.fromhex("020000006100")),  # code
-    mongodb.Element(0x7F, b""),  # MaxKey
+    id_order.Element(0xFF, b""),  # MinKey
+    id_order.Element(0x0A, b""),  # null
+    id_order.Element(0x01, bytes.fromhex("000000000000f87f")),  # NaN
+    id_order.Element(0x01, bytes.fromhex("000000000000f0ff")),  # -infinity
+    id_order.Element(0x10, bytes.fromhex("ffffffff")),  # -1, 32 bits
+    id_order.Element(0x01, bytes.fromhex("000000000000e03f")),  # 0.5
+    id_order.Element(0x13, bson.Decimal128("0.75").bid),
+    id_order.Element(0x12, bytes.fromhex("0000000001000000")),  # 2^32, 64 bits
+    id_order.Element(0x02, bytes.fromhex("0100000000")),  # ""
+    id_order.Element(0x0E, bytes.fromhex("020000006100")),  # the symbol "a"
+    id_order.Element(0x02, bytes.fromhex("020000006200")),  # "b"
+    id_order.Element(0x02, bytes.fromhex("02000000fe00")),  # no UTF-8
+    id_order.Element(0x02, bytes.fromhex("02000000ff00")),  # nor this
+    id_order.Element(0x03, bson.encode({})),
+    id_order.Element(0x03, bson.encode({"a": {"$gt": 1}})),
+    id_order.Element(0x05, bytes.fromhex("02000000006162")),  # b"ab"
+    id_order.Element(0x05, bytes.fromhex("1000000004") + bytes(16)),  # an UUID
+    id_order.Element(0x07, bytes(12)),
+    id_order.Element(0x07, bytes.fromhex("ff" * 12)),
+    id_order.Element(0x08, b"\0"),
+    id_order.Element(0x08, b"\1"),
+    id_order.Element(0x09, bytes.fromhex("ffffffffffffffff")),  # before 1970
+    id_order.Element(0x09, bytes.fromhex("0000000000000040")),  # after year 9999
+    id_order.Element(0x11, bytes(8)),
+    id_order.Element(0x0D, bytes.fromhex("020000006100")),  # code
+    id_order.Element(0x7F, b""),  # MaxKey
 ]
 
 
@@ -69,14 +76,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return
 
 
-def with_id(element: mongodb.Element) -> bytes:
+def with_id(element: id_order.Element) -> bytes:
     body = bytes([element.kind]) + b"_id\0" + element.data + b"\x10n\0\1\0\0\0\0"
     return (len(body) + 4).to_bytes(4, "little") + body
 
 
 @pytest.mark.parametrize("element", IDS, ids=lambda e: f"{e.kind:#x}-{e.data.hex()}")
 def test_the_id_is_found_as_it_was_written(element):
-    assert mongodb.id_of(with_id(element)) == element
+    assert id_order.id_of(with_id(element)) == element
 
 
 def test_the_id_is_found_behind_values_of_every_type():
@@ -91,7 +98,7 @@ def test_the_id_is_found_behind_values_of_every_type():
         "timestamp": bson.Timestamp(1, 2),
     }
     raw = bson.encode(RawBSONDocument(bson.encode({**before, "_id": 7})))
-    assert mongodb.id_of(raw) == mongodb.Element(0x10, b"\7\0\0\0")
+    assert id_order.id_of(raw) == id_order.Element(0x10, b"\7\0\0\0")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def test_the_id_is_found_behind_values_of_every_type():
     ],
 )
 def test_what_cannot_be_sorted_behind_is_no_id(raw):
-    assert mongodb.id_of(raw) is None
+    assert id_order.id_of(raw) is None
 
 
 def test_it_goes_on_behind_an_id_of_any_type():
@@ -188,7 +195,77 @@ def test_mongodb_refusal_and_emptiness():
         read(server.uri)
 
 
+# MongoDB's error_codes.yml: MaxTimeMSExpired, CursorNotFound, and others by which a
+# server gives up one read and not the collection.
+@pytest.mark.parametrize("code", [50, 43, 133, 175, 237, 262, 11601])
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_mongodb_goes_on_where_the_server_gave_a_read_up(code, batch):
+    with MongoServer(of_server(PLANTS)) as server:
+        server.failures = [(batch, code)] * 2
+        assert [document.value for document in read(server.uri)] == PLANTS
+        assert server.failures == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        *((13, "check user, password"), (18, "check user, password")),
+        *((8000, "check user, password"), (292, "stopped with error 292: see the")),
+        (237, "stopped with error 237: see the"),
+    ],
+)
+def test_mongodb_errors_are_named_by_their_codes(code, said):
+    with MongoServer(of_server(PLANTS)) as server:
+        server.failures = [(0, code)] * 9  # more than are waited out
+        with pytest.raises(UserError, match=said) as raised:
+            read(server.uri)
+    assert "secret" not in str(raised.value)
+
+
 def test_mongodb_that_is_not_there(monkeypatch):
     monkeypatch.setattr(mongodb, "_SERVER_WAIT_MS", 200)
-    with pytest.raises(UserError, match="does not answer"):
-        read("mongodb://127.0.0.1:1/")
+    tries = io.StringIO()
+    handler = std_logging.StreamHandler(tries)
+    std_logging.getLogger("absl").addHandler(handler)
+    try:
+        with pytest.raises(UserError, match="does not answer"):
+            read("mongodb://127.0.0.1:1/")
+    finally:
+        std_logging.getLogger("absl").removeHandler(handler)
+    # A server that was never there is not waited for.
+    assert "connection lost" not in tries.getvalue()
+
+
+def test_mongodb_that_falls_silent_is_asked_again(monkeypatch):
+    monkeypatch.setattr(mongodb, "_SOCKET_WAIT_MS", 300)
+    with MongoServer(of_server(PLANTS)) as server:
+        server.silent_after = [0, 2, 1]
+        assert [document.value for document in read(server.uri)] == PLANTS
+        assert server.silent_after == []
+
+
+def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(tmp_path):
+    with MongoServer(of_server(PLANTS)) as server:
+        server.silent_after = [2]
+        child = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "aplantida_jax.main"),
+                *("--config=configs/dataset.py", f"--config.source.uri={server.uri}"),
+                f"--config.data_dir={tmp_path}/data",
+                "--config.source.batch_size=4",
+            ],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert server.silent.wait(60)
+            child.send_signal(signal.SIGINT)
+            # Of the 300 seconds after which silence counts as a lost connection.
+            _, said = child.communicate(timeout=30)
+        finally:
+            child.kill()
+    assert child.returncode == 130
+    assert said.endswith("interrupted; run the same command again to go on\n")
+    assert "Traceback" not in said
+    assert list(tmp_path.glob("data/*")) == []

@@ -5,11 +5,13 @@ import re
 
 import bson
 import pytest
+from bson.datetime_ms import DatetimeMS
 
-from aplantida_jax.data import plant_document
-from aplantida_jax.data.plant_document import Filters, Unfit, canonical_url, parse
+from aplantida_jax.data import plant_document, urls
+from aplantida_jax.data.plant_document import Filters, Unfit, parse
 from aplantida_jax.data.records import image_id_of
 from aplantida_jax.data.schema_report import SchemaReport
+from aplantida_jax.data.urls import canonical_url
 
 FILTERS = Filters(
     licence_profile="production",
@@ -61,7 +63,6 @@ def test_a_whole_document():
     [
         ({}, "no_id"),
         (plant(_id=None), "no_id"),
-        (plant(_id=True), "no_id"),
         (plant(latinName=None), "no_latin_name"),
         (plant(latinName=["Rosa"]), "no_latin_name"),
         (plant(latinName="?"), "no_latin_name"),
@@ -96,6 +97,26 @@ def test_images_are_rejected_by_reason(odd, reason):
     assert len(found.images) == 1
 
 
+def test_the_least_size_is_kept():
+    (kept,) = parsed(plant(image(width=100, height=2000))).images
+    assert (kept.width, kept.height) == (100, 2000)
+
+
+def test_images_whose_licence_is_denied_are_named():
+    urls = [f"https://example.org/{n}.jpg" for n in range(4)]
+    images = [
+        image(url=urls[0]),
+        image(url=urls[1], license="cc-by-nc"),
+        image(url=urls[2], license="?"),
+        image(url=urls[3], width=1, height=1),
+    ]
+    denied = tuple(map(image_id_of, urls[1:3]))
+    assert parsed(plant(*images)).denied == denied
+    with pytest.raises(Unfit) as raised:
+        parsed(plant(*images[1:]))
+    assert raised.value.denied == denied
+
+
 def test_filters():
     assert parsed(plant(image(license="cc-by-nc")), licence_profile="experimental")
     document = plant(image(source="a"), image(source="b"))
@@ -119,10 +140,34 @@ def test_an_odd_size_is_unknown(side):
         (7, "7"),
         ("a\ud800b", "a b"),
         (b"\x01\xff", "01ff"),
+        # MongoDB holds a number that a shell typed as a double.
+        (7.0, "7"),
+        (-0.0, "0"),
+        (1e20, "100000000000000000000"),
+        # What remains is canonical Extended JSON (its specification, "Canonical").
+        (1.5, '{"$numberDouble": "1.5"}'),
+        (float("nan"), '{"$numberDouble": "NaN"}'),
+        (float("-inf"), '{"$numberDouble": "-Infinity"}'),
+        (bson.Decimal128("1.50"), '{"$numberDecimal": "1.50"}'),
+        (True, "true"),
+        (datetime.datetime(1970, 1, 2), '{"$date": {"$numberLong": "86400000"}}'),
+        (DatetimeMS(2**60), '{"$date": {"$numberLong": "1152921504606846976"}}'),
+        ({"a": 1, "b": "c"}, '{"a": {"$numberInt": "1"}, "b": "c"}'),
+        (bson.Timestamp(1, 2), '{"$timestamp": {"t": 1, "i": 2}}'),
+        ("", '""'),
+        (" ", '" "'),
+        (None, ""),
     ],
 )
 def test_ids_of_several_types(identifier, expected):
     assert plant_document.id_of({"_id": identifier}) == expected
+
+
+def test_an_id_too_deep_to_show_is_still_one():
+    nested: dict = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    assert plant_document.id_of({"_id": nested}) == "(dict, too deep to show)"
 
 
 def observation(**fields) -> str:
@@ -214,12 +259,12 @@ def odd_urls(count: int) -> list[str]:
 
 
 def test_what_is_canonical_already_comes_out_as_if_it_had_been_made_so(monkeypatch):
-    urls = odd_urls(20_000)
-    quick = [canonical_url(url, relative=True) for url in urls]
+    odd = odd_urls(20_000)
+    quick = [canonical_url(url, relative=True) for url in odd]
     with monkeypatch.context() as patch:
-        patch.setattr(plant_document, "_CANONICAL", re.compile("(?!)"))  # nothing
-        assert [canonical_url(url, relative=True) for url in urls] == quick
-    as_it_was = sum(a == b for a, b in zip(urls, quick, strict=True))
+        patch.setattr(urls, "_CANONICAL", re.compile("(?!)"))  # nothing
+        assert [canonical_url(url, relative=True) for url in odd] == quick
+    as_it_was = sum(a == b for a, b in zip(odd, quick, strict=True))
     assert 500 < as_it_was < 15_000
     assert 1_000 < quick.count("") < 15_000
 

@@ -110,3 +110,23 @@ def test_memory_is_bounded(monkeypatch):
     assert len(found) == 11
     assert found["(more fields)"]["types"]["int"] > 30
     assert found["images[].license"]["values"]["(more values)"] == 47
+
+
+def test_six_levels_are_looked_at():
+    report = SchemaReport()
+    report.add({"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}})
+    *_, deepest = report.to_json()
+    assert deepest == "a.b.c.d.e.f"
+
+
+def test_a_value_too_deep_to_show_is_counted():
+    nested: list = []
+    for _ in range(5_000):
+        nested = [nested]
+    report = SchemaReport()
+    report.add({"images": [{"license": nested}]})
+    report.odd("distribution.countries[]", "not ISO-2", nested)
+    found = report.to_json()
+    shown = "(list, too deep to show)"
+    assert found["images[].license"]["values"] == {shown: 1}
+    assert found["distribution.countries[]"]["examples"] == {"not ISO-2": [shown]}

@@ -1,6 +1,9 @@
 import datetime
+import itertools
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import bson
@@ -8,6 +11,7 @@ import pytest
 from bson import json_util
 
 from aplantida_jax.data import source
+from aplantida_jax.data.schema_report import SchemaReport
 from aplantida_jax.errors import UserError
 from configs import dataset
 
@@ -108,9 +112,99 @@ def test_a_file_that_is_cut_off_is_an_error(tmp_path, name, content):
         read(tmp_path / name)
 
 
+@pytest.mark.parametrize("behind", ['[{"_id": 2}]', ",", "]", '{"_id": 2}', "x", "\0"])
+@pytest.mark.parametrize("chunk", [1, 12, 13, 1 << 20])
+def test_nothing_may_stand_behind_an_array(tmp_path, monkeypatch, behind, chunk):
+    monkeypatch.setattr(source, "_CHUNK", chunk)
+    path = tmp_path / "plants.json"
+    path.write_text('[{"_id": 1}]' + " \n" * 40 + behind + "\n")
+    with pytest.raises(UserError, match="goes on behind the end .* after element 1"):
+        read(path)
+    path.write_text('[{"_id": 1}]' + " \n" * 40)
+    assert [document.value for document in read(path)] == [{"_id": 1}]
+
+
+def test_no_value_of_extended_json_stops_the_rest(tmp_path):
+    keys = [
+        *("$oid", "$date", "$numberInt", "$numberLong", "$numberDouble", "$binary"),
+        *("$numberDecimal", "$timestamp", "$regex", "$regularExpression", "$ref"),
+        *("$code", "$scope", "$minKey", "$maxKey", "$undefined", "$uuid", "$symbol"),
+        *("$dbPointer", "$type", "$none", "$"),
+    ]
+    nested = [{"$numberLong": "1" * 30}, {"base64": "?", "subType": "zz"}, {"t": -1}]
+    values = [
+        *(
+            "foo",
+            "",
+            "NaN",
+            "9" * 7000,
+            "1e999999999",
+            "2020-01-01T00:00:00Z",
+            "\ud800",
+        ),
+        *(None, True, 0, -1, 1.5, 10**400, [], ["a"], {}, *nested),
+    ]
+    documents = [
+        {"_id": number, "a": {key: value}}
+        for number, (key, value) in enumerate(itertools.product(keys, values))
+    ]
+    documents += [{"_id": -1, "a": {"$binary": "aa", "$type": v}} for v in values]
+    for name in ("plants.jsonl", "plants.json"):
+        lines = [json.dumps(document) for document in documents]
+        text = "\n".join(lines) if name == "plants.jsonl" else f"[{','.join(lines)}]"
+        (tmp_path / name).write_text(text)
+        found = read(tmp_path / name)
+        ids = [document.value["_id"] for document in found]
+        assert ids == [document["_id"] for document in documents]
+        assert sum(bool(document.problem) for document in found) > 100
+        for document in found:  # what was decoded can be looked at
+            SchemaReport().add(document.value)
+
+
+LIMITED = """
+import resource, sys
+from aplantida_jax.data import source
+from aplantida_jax.data.schema_report import SchemaReport
+from aplantida_jax.errors import UserError
+from configs import dataset
+
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+config = dataset.get_config()
+config.source.uri = sys.argv[1]
+try:
+    list(source.documents(config.source))
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "where"),
+    [
+        ("a.jsonl", '{"_id": 1}\n{"_id": "', "line 2"),
+        ("a.json", '[{"_id": 1},\n{"_id": "', "element 2"),
+        ("a.json", '[{"_id": 1}, ', "element 2"),
+    ],
+)
+def test_a_dump_that_lost_its_ends_does_not_fill_the_memory(
+    tmp_path, name, start, where
+):
+    path = tmp_path / name
+    path.write_text(start)
+    with open(path, "r+b") as file:
+        file.truncate(4 << 30)  # zeros that take no room
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True
+    )
+    assert done.stdout == f"{path} is cut off or damaged at {where}: dump it again\n"
+    assert done.stderr == ""
+
+
 def test_other_files_are_refused_with_advice(tmp_path):
     with pytest.raises(UserError, match="is no file and no mongodb"):
         read(tmp_path / "plants.json")
+    with pytest.raises(UserError, match=r"is a directory: .* plants\.bson"):
+        read(tmp_path)
     (tmp_path / "plants.csv").write_text("a,b")
     with pytest.raises(UserError, match=r"\.json, \.jsonl or \.bson"):
         read(tmp_path / "plants.csv")

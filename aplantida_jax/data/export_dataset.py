@@ -4,11 +4,13 @@ Reads MongoDB or a dump (`aplantida_jax.data.source`) and writes into `data/expo
 
 - `photos.jsonl`: one `records.Photo` a line, sorted by `image_id`;
 - `classes.json`: the label map, of the classes that keep enough photos;
-- `quarantine.jsonl`: the documents left out and why, and images left out of others;
+- `quarantine.jsonl`: the documents left out and why, images left out of others, and how
+  many of a document's images another one has under another name;
 - `schema.json`: fields, types, odd values, licences and sources as they came.
 
 Documents read = exported + quarantined, exactly. The order of the documents does not
-matter. All files appear at once, or what was there before stays.
+matter; where they disagree about an image, the strictest licence counts (`conflicts`).
+All files appear at once, or what was there before stays.
 
 A lost connection to the server costs nothing that was read (see `mongodb`). After its
 own death the stage begins again: all of it takes half a minute at the plan's size, and
@@ -22,14 +24,16 @@ same, and the stages after this one still have nothing to do.
 import collections
 import contextlib
 import functools
+import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from aplantida_jax import files, manifest, paths, progress
-from aplantida_jax.data import labels, names, plant_document, source
+from aplantida_jax import directories, files, manifest, paths, progress
+from aplantida_jax.data import conflicts, labels, names, plant_document, source
 from aplantida_jax.data.plant_document import Filters, Unfit
 from aplantida_jax.data.schema_report import SchemaReport
 from aplantida_jax.data.staging import Counts, Staging
@@ -41,10 +45,11 @@ _STAGE = "export_dataset"
 class Export:
     """Documents in, counts and files out."""
 
-    def __init__(self, filters: Filters, min_images: int):
+    def __init__(self, filters: Filters, min_images: int, directory: Path):
+        """`directory` is where what is gathered lies meanwhile."""
         self.filters = filters
         self.schema = SchemaReport()
-        self.staging = Staging()
+        self.staging = Staging(directory)
         self.read = 0
         self.images_read = 0
         self.rejected: collections.Counter[str] = collections.Counter()
@@ -75,6 +80,8 @@ class Export:
         """
         label_map = self.staging.settle(self._min_images)
         counts = self.staging.counts()
+        if counts.licence_conflicts:
+            self.rejected[conflicts.LICENCE_CONFLICT] = counts.licence_conflicts
         if not len(label_map):
             raise UserError(
                 f"no plant of {self.read} documents passes the filters (images "
@@ -92,6 +99,7 @@ class Export:
             "images_read": self.images_read,
             "photos": counts.photos,
             "duplicate_urls": counts.duplicate_urls,
+            "urls_with_several_names": counts.urls_with_several_names,
             "images_in_rare_classes": counts.in_rare_classes,
             "images_rejected": dict(sorted(self.rejected.items())),
         }
@@ -111,14 +119,15 @@ def run(config: Any, workdir: Path) -> None:
     may_skip = not source.is_mongodb(config.source.uri)
     if may_skip and begin(out_dir=out_dir) is None:
         return
-    with contextlib.ExitStack() as stack:
-        export = Export(_filters(config), config.dataset.min_images_per_species)
-        stack.enter_context(contextlib.closing(export.staging))
-        if config.dry_run:
+    if config.dry_run:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            _opened(config, Path(scratch)) as export,
+        ):
             _gather(config, export)
-            logging.info("dry run: nothing is written to %s", out_dir)
-            return
-        work = stack.enter_context(files.atomic_directory(out_dir))
+        logging.info("dry run: nothing is written to %s", out_dir)
+        return
+    with directories.atomic_directory(out_dir) as work, _opened(config, work) as export:
         # In an empty directory there is always work to do.
         job = begin(out_dir=work)
         assert job is not None
@@ -129,6 +138,20 @@ def run(config: Any, workdir: Path) -> None:
             metrics=metrics,
             label_map=label_map.fingerprint,
         )
+
+
+@contextlib.contextmanager
+def _opened(config: Any, directory: Path) -> Iterator[Export]:
+    """An empty export that gathers in `directory`; a full disk is a UserError."""
+    minimum = config.dataset.min_images_per_species
+    try:
+        export = Export(_filters(config), minimum, directory)
+        with contextlib.closing(export.staging):
+            yield export
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f"{directory.parent}: {error}: make room there, then run this again"
+        ) from None
 
 
 def _inputs(config: Any) -> list[manifest.Input]:
@@ -159,9 +182,16 @@ def _synonyms(path: str) -> dict[str, str]:
     table = files.read_json(Path(path), made_by="(your own file)")
     if not isinstance(table, dict):
         raise UserError(f'{path} must be a JSON object {{"synonym": "accepted name"}}')
-    direct = {names.normalise(k): names.normalise(v) for k, v in table.items()}
-    if "" in direct or "" in direct.values():
-        raise UserError(f"{path} holds something that is not a Latin name")
+    direct: dict[str, str] = {}
+    for spelling, accepted in table.items():
+        synonym, name = names.normalise(spelling), names.normalise(accepted)
+        if not synonym or not name:
+            raise UserError(f"{path} holds something that is not a Latin name")
+        if direct.setdefault(synonym, name) != name:
+            raise UserError(
+                f"{path} gives '{synonym}' two accepted names, '{direct[synonym]}' and "
+                f"'{name}': leave one"
+            )
     direct = {synonym: name for synonym, name in direct.items() if synonym != name}
     for synonym in direct:
         seen = {synonym}
@@ -177,6 +207,8 @@ def _gather(config: Any, export: Export) -> tuple[labels.LabelMap, dict[str, Any
     stream = source.documents(config.source)
     for raw in progress.track(stream, total=None, what=_STAGE, unit="documents"):
         export.add(raw)
+    if not export.read:
+        raise UserError(f"{source.describe(config.source.uri)} holds no documents")
     label_map, counts = export.settle()
     metrics = export.metrics(counts, len(label_map))
     _log(config, metrics)

@@ -13,26 +13,20 @@ import dataclasses
 import datetime
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import bson
+from bson import json_util
 
 from aplantida_jax.data import licences, names, regions
 from aplantida_jax.data.records import image_id_of
 from aplantida_jax.data.schema_report import SchemaReport
+from aplantida_jax.data.urls import REPLACEMENT, canonical_url
 
 _LONGEST = 500  # characters of any text
-_LONGEST_URL = 2000
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_URL_SAFE = "/%:@!$&'()*+,;=~-._"
-# What the rest of `canonical_url` would leave as it is, as almost all addresses are.
-_CANONICAL = re.compile(
-    r"https?://[a-z0-9.-]+/[\w/%:@!$&'()*+,;=~.-]*(?:\?[\w/%:@!$&'()*+,;=~.?-]+)?",
-    re.ASCII,
-)
-_REPLACEMENT = "\ufffd"  # stands for bytes that were no UTF-8
 # iNaturalist, Pl@ntNet and GBIF: .../observations/123, .../occurrence/123.
 _OBSERVATION = re.compile(r"/(observations?|occurrence)/(?:[a-z]+/)?(\d+)/?$")
 _IDENTIFIERS = (str, int, bson.ObjectId)
@@ -46,15 +40,21 @@ class Unfit(Exception):
         reason: one word, for counting.
         detail: the same for people.
         rejected: its images that were looked at, by reason.
+        denied: ids of those whose licence it denies.
     """
 
     def __init__(
-        self, reason: str, detail: str, rejected: Mapping[str, int] | None = None
+        self,
+        reason: str,
+        detail: str,
+        rejected: Mapping[str, int] | None = None,
+        denied: Iterable[str] = (),
     ):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
         self.rejected = dict(rejected or {})
+        self.denied = tuple(denied)
 
 
 class Candidate(NamedTuple):
@@ -73,7 +73,12 @@ class Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plant:
-    """A document that fits; `rejected` counts its other images by reason."""
+    """A document that fits.
+
+    Attributes:
+        rejected: its other images, counted by reason.
+        denied: ids of those whose licence is unknown or not admitted.
+    """
 
     plant_id: str
     latin_name: str
@@ -83,6 +88,7 @@ class Plant:
     countries: tuple[str, ...]
     images: tuple[Candidate, ...]
     rejected: dict[str, int]
+    denied: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +119,7 @@ def parse(document: dict[str, Any], filters: Filters, schema: SchemaReport) -> P
     name = names.normalise(raw_name)
     if not name:
         raise Unfit("no_latin_name", f"latinName {raw_name!r:.80}")
-    if _REPLACEMENT in str(raw_name):
+    if REPLACEMENT in str(raw_name):
         # What is left of it may be the name of another plant.
         raise Unfit("broken_latin_name", f"latinName {raw_name!r:.80}")
     images = document.get("images")
@@ -122,9 +128,10 @@ def parse(document: dict[str, Any], filters: Filters, schema: SchemaReport) -> P
     if not images:
         raise Unfit("no_images", "images is empty")
     name = filters.synonyms.get(name, name)
-    kept, rejected = _sift(images, name, filters)
+    kept, rejected, denied = _sift(images, name, filters)
     if not kept:
-        raise Unfit("no_usable_image", f"none of {len(images)} images", rejected)
+        why = f"none of {len(images)} images"
+        raise Unfit("no_usable_image", why, rejected, denied)
     return Plant(
         plant_id=plant_id,
         latin_name=name,
@@ -134,15 +141,33 @@ def parse(document: dict[str, Any], filters: Filters, schema: SchemaReport) -> P
         countries=_countries(document.get("distribution"), schema),
         images=tuple(kept),
         rejected=dict(rejected),
+        denied=tuple(denied),
     )
 
 
 def id_of(document: dict[str, Any]) -> str:
-    """`_id` as text, "" when there is none."""
+    """`_id` as text, "" when there is none.
+
+    Strings, whole numbers and ObjectIds as they are, binary as hexadecimal digits, all
+    else (dates, other numbers, documents) as canonical Extended JSON.
+    """
     value = document.get("_id")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, _IDENTIFIERS) and not isinstance(value, bool):
-        return text(str(value))
-    return value.hex() if isinstance(value, bytes) else ""
+        if shown := text(str(value)):
+            return shown
+    elif isinstance(value, bytes):
+        return value.hex()
+    return "" if value is None else _extended_json(value)
+
+
+def _extended_json(value: Any) -> str:
+    try:
+        shown = json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS)
+    except RecursionError:
+        return f"({type(value).__name__}, too deep to show)"
+    return text(shown)
 
 
 def text(value: object) -> str:
@@ -166,81 +191,52 @@ def _is_plain(value: str) -> bool:
     )
 
 
-def canonical_url(raw: object, *, relative: bool) -> str:
-    """The one spelling of an image's address, "" when it is none that we ask for.
+class _Rejected(NamedTuple):
+    """Why an image may not be used, and its id where the licence is why."""
 
-    http(s) without user, password and fragment; or, where `relative`, a path that stays
-    under the dump's directory.
-    """
-    if not isinstance(raw, str) or not 0 < len(raw) <= _LONGEST_URL:
-        return ""
-    if _CANONICAL.fullmatch(raw):
-        return raw
-    if _REPLACEMENT in raw:
-        return ""
-    try:
-        parts = urlsplit(raw.strip())
-        port = parts.port
-        path = quote(parts.path, safe=_URL_SAFE)
-        query = quote(parts.query, safe=_URL_SAFE + "?")
-    except (ValueError, UnicodeEncodeError):
-        return ""
-    if not parts.scheme and not parts.netloc and relative:
-        return _relative(path)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
-        return ""
-    if not host.isascii() or re.search(r"[\s\\]", host):
-        return ""
-    host = f"[{host}]" if ":" in host else host
-    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
-        host = f"{host}:{port}"
-    return urlunsplit((parts.scheme, host, path or "/", query, ""))
-
-
-def _relative(path: str) -> str:
-    segments = [segment for segment in path.split("/") if segment != "."]
-    # %2e and %5c: what a server would unquote must not climb either.
-    dangerous = any(s in ("", "..") or "\\" in s for s in segments)
-    if dangerous or re.search(r"%(2e|2f|5c|00)", path, re.IGNORECASE):
-        return ""
-    return "/".join(segments)
+    reason: str
+    denied: str = ""
 
 
 def _sift(
     images: list[Any], latin_name: str, filters: Filters
-) -> tuple[list[Candidate], collections.Counter[str]]:
+) -> tuple[list[Candidate], collections.Counter[str], list[str]]:
+    """The images to keep, the others counted by reason, the ids that are denied."""
     kept = []
     rejected: collections.Counter[str] = collections.Counter()
+    denied = []
     for image in images:
         found = _candidate(image, latin_name, filters)
-        if isinstance(found, str):
-            rejected[found] += 1
-        else:
+        if isinstance(found, Candidate):
             kept.append(found)
-    return kept, rejected
+            continue
+        rejected[found.reason] += 1
+        if found.denied:
+            denied.append(found.denied)
+    return kept, rejected, denied
 
 
-def _candidate(image: Any, latin_name: str, filters: Filters) -> Candidate | str:
+def _candidate(image: Any, latin_name: str, filters: Filters) -> Candidate | _Rejected:
     """The candidate, or the reason against it."""
     if not isinstance(image, dict):
-        return "not_an_object"
+        return _Rejected("not_an_object")
     url = canonical_url(image.get("url"), relative=filters.relative_urls)
     if not url:
-        return "bad_url"
+        return _Rejected("bad_url")
+    image_id = image_id_of(url)
     licence = licences.spdx(image.get("license"))
     if licence is None:
-        return "licence_unknown"
+        return _Rejected("licence_unknown", image_id)
     if not licences.allowed(licence, filters.licence_profile):
-        return "licence_denied"
+        return _Rejected("licence_denied", image_id)
     source = text(image.get("source"))
     if filters.sources and source not in filters.sources:
-        return "source"
+        return _Rejected("source")
     width, height = _pixels(image.get("width")), _pixels(image.get("height"))
     if width and height and min(width, height) < filters.min_side:
-        return "small"
+        return _Rejected("small")
     return Candidate(
-        image_id=image_id_of(url),
+        image_id=image_id,
         url=url,
         source=source,
         licence=licence,

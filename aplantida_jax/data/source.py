@@ -17,13 +17,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import bson
 from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from aplantida_jax.data import mongodb
+from aplantida_jax.data import id_order, mongodb
 from aplantida_jax.data.mongodb import describe, is_mongodb
 from aplantida_jax.errors import UserError
 
@@ -34,6 +34,9 @@ _LENIENT: CodecOptions = CodecOptions(
 )
 _CHUNK = 1 << 20
 _LARGEST_BSON = 48 << 20  # the server allows 16 MB
+# Characters of a document as JSON, where 16 MB of BSON may become several times as
+# much. What goes on for longer is damaged, and must not fill the memory.
+_LARGEST_JSON = 128 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +75,15 @@ def dump_file(uri: str) -> Path:
     """The file that `uri` names.
 
     Raises:
-        UserError: there is none. A mistyped address comes here too, so the message
-            carries no more of it than it would of a good one.
+        UserError: there is none, or a directory. A mistyped address comes here too, so
+            the message carries no more of it than it would of a good one.
     """
     path = Path(uri)
+    if path.is_dir():
+        raise UserError(
+            f"{describe(uri)} is a directory: --config.source.uri must name the dump's "
+            "file, e.g. plants.bson in it"
+        )
     if not path.is_file():
         raise UserError(
             f"{describe(uri)} is missing: --config.source.uri is no file and no "
@@ -105,7 +113,8 @@ def _extended(value: dict[str, Any]) -> Any:
 _DECODER = json.JSONDecoder(object_hook=_extended)
 _SCANNER = json.JSONDecoder()  # finds where an element ends, whatever it holds
 _UNDECODABLE = (
-    *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
+    # decimal.InvalidOperation is an ArithmeticError, as OverflowError is.
+    *(ValueError, TypeError, KeyError, ArithmeticError, RecursionError),
     bson.errors.BSONError,
 )
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}"]', re.DOTALL)
@@ -117,7 +126,11 @@ _JSON_ID = re.compile(
 
 def _from_lines(path: Path) -> Iterator[RawDocument]:
     with open(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        number = 0
+        while line := lines.readline(_LARGEST_JSON):
+            number += 1
+            if len(line) == _LARGEST_JSON and not line.endswith(b"\n"):
+                raise _cut_off(path, f"line {number}")
             text = line.decode("utf-8", errors="replace").strip().removeprefix("\ufeff")
             if text:
                 yield _of_json(f"line {number}", text)
@@ -130,6 +143,7 @@ def _from_array(path: Path) -> Iterator[RawDocument]:
         while True:
             at = _skip(buffer, at)
             if buffer[at : at + 1] == "]":
+                _check_rest(path, file, buffer[at + 1 :], number)
                 return
             end = _end_of_value(buffer, at)
             # What ends at the buffer's very end may go on behind it, e.g. a number.
@@ -138,11 +152,22 @@ def _from_array(path: Path) -> Iterator[RawDocument]:
                 yield _of_json(f"element {number}", buffer[at:end])
                 at = end
                 continue
-            if ended:
+            if ended or len(buffer) - at > _LARGEST_JSON:
                 raise _cut_off(path, f"element {number + 1}")
             # As much again as was looked at in vain: long elements stay linear.
             more = file.read(max(_CHUNK, len(buffer) - at))
             buffer, at, ended = buffer[at:] + more, 0, not more
+
+
+def _check_rest(path: Path, file: TextIO, rest: str, elements: int) -> None:
+    """Raises UserError if anything but white space stands behind the array."""
+    while not rest.strip():
+        if not (rest := file.read(_CHUNK)):
+            return
+    raise UserError(
+        f"{path} goes on behind the end of its array, after element {elements}: put "
+        "each array into a file of its own, or dump it again"
+    )
 
 
 def _end_of_value(buffer: str, at: int) -> int:
@@ -199,8 +224,8 @@ def _of_bson(where: str, raw: bytes) -> RawDocument:
     try:
         return _document(where, _decode_bson(raw))
     except _UNDECODABLE as error:
-        found = mongodb.id_of(raw)
-        alone = mongodb.encoded(found, "_id") if found else b""
+        found = id_order.id_of(raw)
+        alone = id_order.encoded(found, "_id") if found else b""
         legible = _only_id(_decode_bson, alone) if found else {}
         return RawDocument(where, legible, f"cannot be decoded: {error}")
 

@@ -5,24 +5,32 @@ result does not depend on the order in which documents come:
 
 - documents of one name are one class: their images and countries are united, and each
   of its names is that of the lowest `_id` that has one;
-- images of one URL are one image: that of the lowest (`_id`, name, fields).
+- images of one URL are one image: that of the strictest licence, then of the lowest
+  (`_id`, name, fields); none, if a document denies it (`conflicts`).
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from aplantida_jax.data import names, regions
+from aplantida_jax.data import conflicts, names, regions
 from aplantida_jax.data.labels import LabelMap, Taxon
 from aplantida_jax.data.plant_document import Candidate, Plant, Unfit
 
 _SCHEMA = """
-CREATE TABLE plants (plant_id, place, latin_name, about, rejected);
+CREATE TABLE plants (
+    document INTEGER PRIMARY KEY, plant_id, place, latin_name, about, images, rejected
+);
 CREATE TABLE unfit (plant_id, place, reason, detail, rejected);
-CREATE TABLE candidates (image_id, plant_id, latin_name, fields);
+CREATE TABLE candidates (
+    image_id, document, strictness, plant_id, latin_name, fields
+);
+CREATE TABLE denied (image_id);
+CREATE TABLE several_names (document INTEGER PRIMARY KEY, images);
 CREATE TABLE photos (
     image_id PRIMARY KEY, plant_id, latin_name, fields
 ) WITHOUT ROWID;
@@ -31,7 +39,8 @@ CREATE TABLE photos (
 # does with little memory, this costs a third of keeping the table in order all along.
 _PUT_PHOTOS = """
 INSERT OR IGNORE INTO photos
-SELECT image_id, plant_id, latin_name, fields FROM candidates ORDER BY 1, 2, 3, 4
+SELECT image_id, plant_id, latin_name, fields FROM candidates
+ORDER BY 1, strictness DESC, 2, 3, 4
 """
 # What only the download and the split know of a photo.
 _UNKNOWN_YET = {"sha256": "", "phash": "", "group_id": ""}
@@ -44,46 +53,74 @@ class Counts(NamedTuple):
     quarantined: int
     photos: int
     duplicate_urls: int
+    urls_with_several_names: int
+    licence_conflicts: int
     in_rare_classes: int
 
 
 class Staging:
     """Add everything, then `settle` once, then read."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        """Makes an empty one, whose files lie in `directory` and have no names."""
         # An empty name is a temporary file that vanishes with the connection.
         self._db = sqlite3.connect("", isolation_level=None)
+        # What is sorted goes to disk as well. Only this pragma puts both on the disk
+        # that has room for the dataset; without it they would fill the system's.
+        quoted = str(directory).replace("'", "''")
+        self._db.execute(f"PRAGMA temp_store_directory = '{quoted}'")
         self._db.executescript(_SCHEMA)
         self._db.execute("BEGIN")
+        self._documents = 0
         self._candidates = 0
+        self._licence_conflicts = 0
+        self._several_names = 0
 
     def add(self, plant: Plant, where: str) -> None:
         about = [plant.common_name, plant.common_name_en, plant.family, plant.countries]
+        self._documents += 1
+        document, identifier, name = self._documents, plant.plant_id, plant.latin_name
+        rank = conflicts.strictness
         self._db.execute(
-            "INSERT INTO plants VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO plants VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                plant.plant_id,
+                document,
+                identifier,
                 where,
-                plant.latin_name,
+                name,
                 json.dumps(about),
+                len(plant.images),
                 json.dumps(plant.rejected, sort_keys=True),
             ),
         )
         self._candidates += len(plant.images)
-        identifier, name = plant.plant_id, plant.latin_name
         self._db.executemany(
-            "INSERT INTO candidates VALUES (?, ?, ?, ?)",
-            [(i[0], identifier, name, orjson.dumps(i[1:])) for i in plant.images],
+            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (i[0], document, rank(i.licence), identifier, name, orjson.dumps(i[1:]))
+                for i in plant.images
+            ],
         )
+        self._deny(plant.denied)
 
     def add_unfit(self, plant_id: str, where: str, unfit: Unfit) -> None:
         rejected = json.dumps(unfit.rejected, sort_keys=True)
         row = (plant_id, where, unfit.reason, unfit.detail, rejected)
         self._db.execute("INSERT INTO unfit VALUES (?, ?, ?, ?, ?)", row)
+        self._deny(unfit.denied)
+
+    def _deny(self, image_ids: Iterable[str]) -> None:
+        self._db.executemany(
+            "INSERT INTO denied VALUES (?)", [(image_id,) for image_id in image_ids]
+        )
 
     def settle(self, min_images: int) -> LabelMap:
         """Drops classes with fewer photos; numbers the others by their names."""
+        self._licence_conflicts = conflicts.leave_out_denied(self._db)
+        self._candidates -= self._licence_conflicts
         self._db.execute(_PUT_PHOTOS)
+        if self._candidates > self._one("SELECT COUNT(*) FROM photos"):
+            self._several_names = conflicts.note_names(self._db)
         self._db.execute("DROP TABLE candidates")
         self._db.execute(
             "CREATE TABLE classes AS SELECT latin_name, COUNT(*) AS photos FROM photos "
@@ -112,6 +149,8 @@ class Staging:
             quarantined=unfit + fit - exported,
             photos=photos,
             duplicate_urls=self._candidates - distinct,
+            urls_with_several_names=self._several_names,
+            licence_conflicts=self._licence_conflicts,
             in_rare_classes=distinct - photos,
         )
 
@@ -148,16 +187,20 @@ class Staging:
             }
 
     def quarantine(self) -> Iterator[dict[str, Any]]:
-        """A line for each document that is left out, and for each that lost images."""
+        """A line for each document that is left out or lost images or shares some.
+
+        Shared, that is, with a document of another name.
+        """
         rows = self._db.execute(
-            "SELECT plant_id, place, reason, detail, rejected FROM unfit UNION ALL "
-            "SELECT plant_id, place, 'rare_class', latin_name, rejected FROM plants "
-            "WHERE latin_name NOT IN (SELECT latin_name FROM classes) UNION ALL "
-            "SELECT plant_id, place, '', latin_name, rejected FROM plants WHERE "
-            "rejected != '{}' AND latin_name IN (SELECT latin_name FROM classes) "
+            "SELECT plant_id, place, reason, detail, rejected, 0 FROM unfit UNION ALL "
+            "SELECT plant_id, place, CASE WHEN latin_name IN "
+            "(SELECT latin_name FROM classes) THEN '' ELSE 'rare_class' END AS reason, "
+            "latin_name, rejected, IFNULL(several_names.images, 0) AS shared "
+            "FROM plants LEFT JOIN several_names USING (document) "
+            "WHERE reason != '' OR rejected != '{}' OR shared > 0 "
             "ORDER BY plant_id, place"
         )
-        for plant_id, place, reason, detail, rejected in rows:
+        for plant_id, place, reason, detail, rejected, shared in rows:
             yield {
                 "_id": plant_id,
                 "where": place,
@@ -165,9 +208,12 @@ class Staging:
                 "reason": reason or "some_images",
                 "detail": detail,
                 "rejected_images": json.loads(rejected),
+                "images_of_several_names": shared,
             }
 
     def close(self) -> None:
+        # The directory counts for the whole process.
+        self._db.execute("PRAGMA temp_store_directory = ''")
         self._db.close()
 
     def _taxon(self, class_id: int, latin_name: str) -> Taxon:
