@@ -3,13 +3,14 @@
 The fields themselves are in `configs/common.py`, each once, with a comment.
 """
 
+import os
 import re
 from typing import Any
 
 from absl import flags
 
-from aplantida_jax import manifest
-from aplantida_jax.data import licences, regions
+from aplantida_jax import redaction
+from aplantida_jax.data import download_fields, licences, regions
 from aplantida_jax.errors import UserError
 
 _CHOICES = {
@@ -25,17 +26,26 @@ _CHOICES = {
     "export.backend": ("wasm", "cpu", "webgl"),
 }
 _AT_LEAST_ONE = (
+    "input.threads",
+    "input.prefetch",
     "train.batch_size",
     "train.accumulate",
     "train.epochs",
     "train.log_every",
     "eval.batch_size",
     "predict.top_k",
+    "source.batch_size",
 )
+# A password has no place on a command line, which every user of a machine can see.
+_ADDRESS_VARIABLE = "APLANTIDA_MONGODB_URI"
+DEFAULT_ADDRESS = "mongodb://localhost:27017/"
 
 
 def parse_flags(argv: list[str], config_flag: Any, *, dry_run: Any) -> Any:
-    """Parses the command line; every mistake is a UserError with exit code 2."""
+    """Parses the command line; every mistake is a UserError with exit code 2.
+
+    A `source.uri` left at its default gives way to APLANTIDA_MONGODB_URI.
+    """
     try:
         rest = flags.FLAGS(argv)
         config = config_flag.value
@@ -53,12 +63,22 @@ def parse_flags(argv: list[str], config_flag: Any, *, dry_run: Any) -> Any:
         raise _wrong(f"--config: {reason}") from None
     if len(rest) > 1:
         raise _wrong(
-            f"unexpected argument '{rest[1]}': options look like "
+            f"unexpected argument '{redaction.redact(rest[1])}': options look like "
             "--config.field=value (with two dashes and '=')"
         )
     if config is None:
         raise _wrong("--config is missing: e.g. --config=configs/teacher_global.py")
+    if config.source.uri == DEFAULT_ADDRESS:
+        config.source.uri = _address() or DEFAULT_ADDRESS
     return config
+
+
+def _address() -> str:
+    """The database's address from the environment, "" for none."""
+    address = os.environ.get(_ADDRESS_VARIABLE, "")
+    if address and not re.match(r"mongodb(\+srv)?://", address):
+        raise _wrong(f"{_ADDRESS_VARIABLE} must be a mongodb:// or mongodb+srv:// URI")
+    return address
 
 
 def require_gpu() -> None:
@@ -95,8 +115,15 @@ def check(config: Any) -> None:
     for field in _AT_LEAST_ONE:
         if _get(config, field) < 1:
             _refuse(field, _get(config, field), "at least 1")
+    if config.input.pack_short_side < 0:
+        _refuse("input.pack_short_side", config.input.pack_short_side, "0 or more")
+    for region in config.split.regions:
+        if not isinstance(region, str):
+            _refuse("split.regions", config.split.regions, "texts, as 'EU_SW'")
     if config.pack.shard_mb <= 0:
         _refuse("pack.shard_mb", config.pack.shard_mb, "above 0")
+    for name, allowed in download_fields.refused(config.download):
+        _refuse(f"download.{name}", config.download[name], allowed)
     fractions = config.split.fractions
     numbers = [value for value in fractions if isinstance(value, int | float)]
     positive = len(numbers) == len(fractions) == 3 and min(numbers) > 0
@@ -121,7 +148,7 @@ def _refuse(field: str, value: Any, allowed: str) -> None:
 
 def _wrong(message: str) -> UserError:
     """What is wrong with the command line, without the passwords that it may hold."""
-    return UserError(manifest.redact(message), exit_code=2)
+    return UserError(redaction.redact(message), exit_code=2)
 
 
 def _short(error: Exception) -> str:

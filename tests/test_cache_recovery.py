@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,39 @@ def test_not_while_somebody_has_the_cache_open(directory):
     child.communicate()
     recover(directory, lambda data: True)
     assert os.path.exists(directory / "index.sqlite")
+
+
+def test_who_waits_for_another_recovery_finds_it_done(directory):
+    lose_index(directory)
+    asked = []
+
+    def judge(data: bytes) -> bool:
+        # The first to come is at work in here; the second meanwhile waits.
+        if not asked:
+            asked.append(data)
+            second.start()
+            second.join(0.3)
+            assert second.is_alive()
+        return True
+
+    def never(data: bytes) -> bool:
+        raise AssertionError("recovered twice")
+
+    failures = []
+
+    def come_second() -> None:
+        try:
+            recover(directory, never)
+            opened = Cache(directory, 1.0)
+            assert len(opened) == 2
+            opened.close()
+        except BaseException as error:
+            failures.append(error)
+
+    second = threading.Thread(target=come_second)
+    recover(directory, judge)
+    second.join()
+    assert failures == []
 
 
 def test_the_stage_recovers_a_lost_index_without_asking_again(tmp_path):

@@ -36,6 +36,8 @@ def test_the_common_configuration_is_possible(config):
         ("train.log_every", 0, "at least 1"),
         ("eval.batch_size", 0, "at least 1"),
         ("predict.top_k", 0, "at least 1"),
+        ("source.batch_size", 0, "at least 1"),
+        ("source.batch_size", -1, "at least 1"),
         ("split.fractions", (0.8, 0.2), "sum 1"),
         ("split.fractions", (0.8, 0.1, 0.2), "sum 1"),
         ("split.fractions", (0.9, 0.1, 0.0), "positive"),

@@ -77,7 +77,7 @@ def test_every_outcome(tmp_path, server):
         "rejected: empty": 1,
         "rejected: too_large": 1,
         "rejected: truncated": 1,
-        "rejected: html": 1,
+        "temporary: html": 1,
         "rejected: small": 1,
         "temporary: truncated": 1,
         "temporary: refused_address": 1,

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -144,6 +145,18 @@ def test_a_disk_that_stays_full_is_one_clear_error(tmp_path, server, disk):
     subprocess.run(download_command(config), cwd=ROOT, check=True)
     assert len(server.requests) == 12 - kept
     assert sorted(cached(config).values()) == sorted(server.images.values())
+
+
+def test_interrupted_while_the_disk_is_full_it_says_so(tmp_path, server, disk):
+    config = large_images(tmp_path, server, disk)
+    config.download.disk_retry_s = 60.0
+    child = start(disk.command(config))
+    assert any("is full: pausing" in line for line in child.stderr)
+    child.send_signal(signal.SIGINT)
+    log = child.stderr.read()
+    child.stderr.close()
+    assert child.wait() == 130, log
+    assert log.splitlines()[-1].startswith("interrupted; run the same command again")
 
 
 def test_killed_and_run_again_it_ends_as_if_undisturbed(tmp_path):

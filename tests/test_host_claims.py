@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aplantida_jax.data.host_claims import _FORGOTTEN_S, Claims, Pause
+from aplantida_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "photos.example.org"
@@ -94,6 +95,13 @@ def test_the_kernel_lets_go_of_what_a_killed_process_held(tmp_path):
     assert pause.step == 1
     assert 0 < pause.seconds <= 50
     claims.close()
+
+
+def test_a_directory_that_cannot_be_made_names_the_option(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "hosts", Path("/proc/x/y")):
+        with pytest.raises(UserError, match=r"--config\.download\.cache_dir"):
+            Claims(place)
 
 
 def test_without_a_directory_everything_is_free():

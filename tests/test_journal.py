@@ -37,6 +37,16 @@ def test_settings_are_kept(tmp_path):
     journal.close()
 
 
+def test_a_journal_that_cannot_be_made_names_the_option(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nowhere"):
+        with pytest.raises(UserError, match=r"--config\.download\.cache_dir"):
+            Journal(place)
+    (tmp_path / "cache" / "journal.sqlite").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"journal\.sqlite cannot be opened"):
+        Journal(tmp_path / "cache")
+
+
 def test_all_or_nothing(tmp_path):
     journal = Journal(tmp_path)
     unstorable = Outcome("b" * 16, OK, reason=["not", "text"])  # type: ignore[arg-type]

@@ -45,6 +45,16 @@ def test_what_is_paced_together():
         assert origin.host_of(same) == "example.org"
     assert origin.host_of("http://[2606:4700::1111]:8080/") == "[2606:4700::1111]:8080"
     assert origin.host_of("http://[broken/") == "(no host)"
+    # The pair is Wikipedia's, in "Internationalized domain name".
+    for same in (
+        "https://bücher.example/a",
+        "https://BÜCHER.example/b",
+        "https://xn--bcher-kva.example/c",
+        "https://bücher.example./d",
+    ):
+        assert origin.host_of(same) == "xn--bcher-kva.example"
+    no_name = "é" * 70 + ".example"  # longer than a label may be
+    assert origin.host_of(f"https://{no_name}/") == no_name
 
 
 def test_the_pace_is_the_configurations(tmp_path):
@@ -52,13 +62,3 @@ def test_the_pace_is_the_configurations(tmp_path):
     pace = origin.pace(config)
     assert (pace.per_second, pace.concurrency) == (2000.0, 8)
     assert (pace.pauses_s, pace.max_retry_after_s) == ((0.1, 0.2), 3600.0)
-
-
-@pytest.mark.parametrize(
-    "name", ["requests_per_second", "concurrency", "timeout_s", "parallel_hosts"]
-)
-def test_a_pace_of_never_is_refused(tmp_path, name):
-    config = config_for(tmp_path, [])
-    config.download[name] = type(config.download[name])(0)
-    with pytest.raises(UserError, match=f"{name}=0"):
-        origin.pace(config)

@@ -14,11 +14,9 @@ has just read, which then reads None: never something torn.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
-import shutil
 import sys
 import tempfile
 import weakref
@@ -26,12 +24,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aplantida_jax.data import cache_directory
+from aplantida_jax.data.cache_directory import INDEX, OBJECTS
 from aplantida_jax.data.cache_index import Index
 from aplantida_jax.errors import UserError
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _NEVER = sys.maxsize  # a tick that is not reached
-OBJECTS, INDEX = "objects", "index.sqlite"
 
 
 class CacheFull(Exception):
@@ -41,8 +40,9 @@ class CacheFull(Exception):
 class Cache:
     """A directory of objects with a size limit.
 
-    Opening it removes what a killed process left behind unless somebody else has the
-    cache open. Only `put` evicts: a reader with a smaller limit costs no image.
+    Any number of processes may open it at once. Opening it removes what a killed one
+    left behind unless somebody else has the cache open. Only `put` evicts: a reader
+    with a smaller limit costs no image.
     """
 
     remedy = "run the stages 'download' and 'split' again"
@@ -55,7 +55,8 @@ class Cache:
             size_gb: limit, in units of 10^9 bytes.
 
         Raises:
-            UserError: the index is damaged, or missing although there are objects.
+            UserError: the directory cannot be made or written to; the index is
+                damaged, or missing although there are objects.
         """
         self.directory = Path(directory)
         self.limit = int(size_gb * 1e9)
@@ -142,42 +143,47 @@ class Cache:
 
     def close(self) -> None:
         """Writes the noted uses down and lets go; the cache cannot be used after it."""
-        self._index.close()
-        self._release()
+        try:
+            self._index.close()
+        finally:
+            self._release()
 
     def _open(self) -> None:
         self._objects = self.directory / OBJECTS
         self._aside = self.directory / "aside"
+        users = cache_directory.open_lock(self.directory)
+        # A cache that nobody closed lets go when it is collected.
+        self._release = weakref.finalize(self, os.close, users)
+        try:
+            # Nothing is looked at, or made, before: who is alone may be at work in it.
+            alone = cache_directory.join(users, self.directory)
+            self._make()
+            if alone:
+                self._tidy()
+                cache_directory.share(users)
+        except BaseException:
+            self._release()
+            raise
+
+    def _make(self) -> None:
+        """Opens what is there and makes what is missing, as others may do just now."""
         index = self.directory / INDEX
-        if lost_its_index(self.directory):
+        if cache_directory.lost_its_index(self.directory):
             # Without the index all of them would be swept away as leftovers.
             raise UserError(
                 f"{index} is missing although {self._objects} holds images: run stage "
                 "'download', it enters them again"
             )
-        self._objects.mkdir(parents=True, exist_ok=True)
-        self._aside.mkdir(exist_ok=True)
-        # All users hold it shared; who gets it exclusively is alone, and may tidy.
-        lock = self.directory / "users.lock"
-        self._users = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        # A cache that nobody closed lets go when it is collected.
-        self._release = weakref.finalize(self, os.close, self._users)
-        try:
-            self._index = Index(index)
-            self._tidy_if_alone()
-        except BaseException:
-            self._release()
-            raise
+        # The index first: objects without one are taken for those of a lost index.
+        self._index = Index(index)
+        with cache_directory.usable(self.directory):
+            self._objects.mkdir(exist_ok=True)
+            self._aside.mkdir(exist_ok=True)
 
-    def _tidy_if_alone(self) -> None:
-        """Makes index and directory agree, when nobody else is at work in them."""
-        try:
-            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(self._users, fcntl.LOCK_SH)
-            return
-        shutil.rmtree(self._aside)
-        self._aside.mkdir()
+    def _tidy(self) -> None:
+        """Makes index and directory agree; for who is alone in them."""
+        for name in os.listdir(self._aside):
+            os.unlink(self._aside / name)
         with self._index.transaction():
             # By size, not by name alone: who was killed while replacing an object has
             # left the new bytes under the old row.
@@ -191,7 +197,6 @@ class Cache:
                         os.unlink(path)
             for image_id in indexed:
                 self._index.delete(image_id)
-        fcntl.flock(self._users, fcntl.LOCK_SH)
 
     def _path(self, image_id: str) -> Path:
         if not _ID.fullmatch(image_id):
@@ -240,10 +245,3 @@ class Cache:
     def _delete(self, image_id: str) -> None:
         if self._index.delete(image_id):
             self._path(image_id).unlink(missing_ok=True)
-
-
-def lost_its_index(directory: Path) -> bool:
-    """Are there objects, but no index that knows them?"""
-    objects = Path(directory) / OBJECTS
-    has_index = (Path(directory) / INDEX).exists()
-    return not has_index and objects.exists() and bool(os.listdir(objects))

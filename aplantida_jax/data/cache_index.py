@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from absl import logging
+
 from aplantida_jax.errors import UserError
 
 _BUSY_S = 60.0  # that a writer waits for the others
@@ -118,10 +120,18 @@ class Index:
                 self.flush_uses()
 
     def flush_uses(self) -> None:
-        """Writes down what `note_use` remembers."""
+        """Writes down what `note_use` remembers; a full disk loses it."""
         with self._locked():
-            self.use_now(list(self._uses))
+            uses = list(self._uses)
             self._uses.clear()
+            if not uses:
+                return
+            try:
+                self.use_now(uses)
+            except OSError as error:
+                # They only say what to evict first. Nothing was asked to be written
+                # here: neither a read, nor what ends a run, may fail of it.
+                logging.debug("%d uses of images are lost: %s", len(uses), error)
 
     def use_now(self, image_ids: Sequence[str]) -> int:
         """Counts all of them as used just now, in this order.
@@ -138,8 +148,10 @@ class Index:
             return first
 
     def close(self) -> None:
-        self.flush_uses()
-        self._db.close()
+        try:
+            self.flush_uses()
+        finally:
+            self._db.close()
 
     def _connect(self) -> None:
         self._pid = os.getpid()
@@ -166,12 +178,15 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
     """Opens or makes a database that several processes may write to, in turns.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or may not be opened.
         OSError: the disk is full.
     """
-    db = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
+    try:
+        db = sqlite3.connect(
+            path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.DatabaseError as error:
+        raise explained(error, path) from error
     try:
         _turn_to_wal(db)
         # A power cut may lose the last commits, but tears none.
@@ -198,7 +213,7 @@ def _turn_to_wal(db: sqlite3.Connection) -> None:
 
 
 def explained(error: sqlite3.DatabaseError, path: Path) -> Exception:
-    """UserError for a damaged database, OSError for a full disk, else the error."""
+    """UserError for what cannot be read, OSError for a full disk, else the error."""
     # The low byte is the error, the rest its detail.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -206,6 +221,11 @@ def explained(error: sqlite3.DatabaseError, path: Path) -> Exception:
             f"{path} is damaged ({error}): remove {path}* and run stage 'download' "
             "again; what the index of a cache held is found again from the images, "
             "what a journal held is asked for again"
+        )
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return UserError(
+            f"{path} cannot be opened for writing ({error}): mend its permissions, or "
+            "name another directory with --config.download.cache_dir"
         )
     if code == sqlite3.SQLITE_FULL:
         return OSError(errno.ENOSPC, str(error), str(path))

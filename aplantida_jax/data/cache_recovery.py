@@ -5,7 +5,6 @@ not noticed by hashing it now; hence `is_whole`, which looks at the bytes themse
 Costs one read of the cache, and no request: the journal still tells of the originals.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from pathlib import Path
 from absl import logging
 
 from aplantida_jax import progress
-from aplantida_jax.data.cache import INDEX, OBJECTS, lost_its_index
+from aplantida_jax.data import cache_directory
+from aplantida_jax.data.cache_directory import INDEX, OBJECTS, lost_its_index
 from aplantida_jax.data.cache_index import Index
 from aplantida_jax.errors import UserError
 
@@ -31,15 +31,20 @@ def recover(directory: Path, is_whole: Callable[[bytes], bool]) -> None:
     """
     if not lost_its_index(directory):
         return
-    with open(directory / "users.lock", "a") as users:
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    users = cache_directory.open_lock(directory)
+    try:
+        alone = cache_directory.join(users, directory)
+        # Who was alone before has perhaps just recovered it.
+        if not lost_its_index(directory):
+            return
+        if not alone:
             raise UserError(
                 f"{directory / INDEX} is missing, and a running process has the cache "
                 "open: end that, then run stage 'download' again"
-            ) from None
+            )
         _rebuild(directory, is_whole)
+    finally:
+        os.close(users)
 
 
 def _rebuild(directory: Path, is_whole: Callable[[bytes], bool]) -> None:

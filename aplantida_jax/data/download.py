@@ -44,7 +44,6 @@ _TOO_SMALL = ("cache_full", "cache_size", "not_in_cache")
 def run(config: Any, workdir: Path) -> None:
     """Downloads what is missing and writes the index."""
     del workdir  # the dataset belongs to no experiment
-    origin.pace(config)  # refuses what cannot work before anything is opened
     cache_dir = paths.cache_dir(config)
     if config.dry_run and not cache_dir.exists():
         Estimate(config, _plan(config, (), frozenset())).log()

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from aplantida_jax.data import cache_directory
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MOST_BYTES = 4096
 _FORGOTTEN_S = 3600.0  # after the end of a pause: the ladder starts anew
@@ -45,6 +47,9 @@ class Claims:
             directory: for the files; None shares with nobody, every claim succeeds.
             clock: monotonic seconds, the same in all processes since the machine's
                 start, as CLOCK_MONOTONIC is.
+
+        Raises:
+            UserError: the directory cannot be made.
         """
         self._directory = directory
         self._clock = clock
@@ -52,7 +57,8 @@ class Claims:
         # After a restart of the machine the clock is another one.
         self._boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
+            with cache_directory.usable(directory):
+                directory.mkdir(parents=True, exist_ok=True)
 
     def claim(self, host: str) -> Pause | None:
         """Takes a host; None while another process, or other claims, have it.

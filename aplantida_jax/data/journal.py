@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from aplantida_jax.data import cache_directory
 from aplantida_jax.data.cache_index import connect, explained
 from aplantida_jax.errors import UserError
 
@@ -57,9 +58,10 @@ class Journal:
     """The journal beside a cache."""
 
     def __init__(self, cache_dir: Path):
-        """Opens or makes it; raises UserError when it is damaged."""
+        """Opens or makes it; raises UserError when it is damaged, or cannot be made."""
         self.path = Path(cache_dir) / "journal.sqlite"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with cache_directory.usable(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self._db = connect(self.path, _SCHEMA)
 
     def settle(self, settings: dict[str, Any]) -> None:

@@ -73,17 +73,8 @@ def opened(config: Any, urls: Iterable[str]) -> Iterator[Origin]:
 
 
 def pace(config: Any) -> Pace:
-    """How politely hosts are asked; UserError when that would be never."""
+    """How politely hosts are asked."""
     download = config.download
-    for name in ("requests_per_second", "concurrency", "timeout_s", "parallel_hosts"):
-        if download[name] <= 0:
-            raise UserError(
-                f"--config.download.{name}={download[name]} is not possible: it must "
-                "be above 0",
-                exit_code=2,
-            )
-    if not download.pauses_s:
-        raise UserError("--config.download.pauses_s must name a pause", exit_code=2)
     return Pace(
         per_second=download.requests_per_second,
         concurrency=download.concurrency,
@@ -95,17 +86,27 @@ def pace(config: Any) -> Pace:
 def host_of(url: str) -> str:
     """What is paced together: the host of an absolute URL, "" for a relative one.
 
-    "HTTP://Example.org:80/a" and "https://example.org/b" are of one host.
+    "HTTP://Example.org:80/a" and "https://example.org./b" are of one host, and so are
+    a name and its punycode.
     """
     if not _is_absolute(url):
         return ""
     parts = fetch.split(url)
     if parts is None:
         return "(no host)"  # nothing will be sent
-    host = parts.hostname or ""
+    host = _ascii((parts.hostname or "").removesuffix("."))
     host = f"[{host}]" if ":" in host else host
     standard = parts.port in (None, 80, 443)
     return host if standard else f"{host}:{parts.port}"
+
+
+def _ascii(host: str) -> str:
+    """A host's name as it is looked up; a name that cannot be stays as it is."""
+    if not host.isascii():
+        # The codec that sockets use: what is sent to one host has one lane.
+        with contextlib.suppress(UnicodeError):
+            return host.encode("idna").decode("ascii")
+    return host
 
 
 def _is_absolute(url: str) -> bool:
