@@ -12,6 +12,20 @@ import time
 from typing import Any
 from urllib.parse import unquote
 
+_MINUS_ONE = b"Transfer-Encoding: chunked\r\n\r\n-1\r\n"
+_GZIP = b"Content-Encoding: gzip\r\nConnection: close\r\n\r\n"
+_FLOODS = {
+    "chunk": b"HTTP/1.1 200 OK\r\n" + _MINUS_ONE,
+    "page": b"HTTP/1.1 404 Not Found\r\n" + _MINUS_ONE,
+    "redirect": b"HTTP/1.1 302 Found\r\nLocation: /image/a\r\n" + _MINUS_ONE,
+    "gzip": b"HTTP/1.1 200 OK\r\n" + _GZIP + gzip.compress(b"picture"),
+    "gzip_head": b"HTTP/1.1 200 OK\r\n" + _GZIP + b"\x1f\x8b\x08\x08" + bytes(6),
+    "continue": b"",
+}
+# A gzip's file name may be of any length, and expands to nothing.
+_FLOODED = dict.fromkeys(_FLOODS, b"x" * (1 << 16))
+_FLOODED["continue"] = b"HTTP/1.1 100 Continue\r\n\r\n" * ((1 << 16) // 25)
+
 
 class MisbehavingServer(http.server.ThreadingHTTPServer):
     """Serves `images` under /image/<name>, and trouble elsewhere.
@@ -22,7 +36,9 @@ class MisbehavingServer(http.server.ThreadingHTTPServer):
         retry_after: header of those answers, None for none.
         block: how many of the next requests under /image/ get a page instead.
         fail: how many of the next requests under /image/ are answered 500.
-        delay_s: before each answer under /image/.
+        delay_s: before each answer under /image/ and /nohead/.
+        sent: bytes of /flood/ that the client, or what lies between, took.
+        open: connections, at the moment; most_open: at any one moment.
     """
 
     daemon_threads = True
@@ -37,6 +53,7 @@ class MisbehavingServer(http.server.ThreadingHTTPServer):
         self.block = 0
         self.fail = 0
         self.delay_s = 0.0
+        self.sent = self.open = self.most_open = 0
         self.lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
@@ -82,6 +99,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         getattr(self, f"serve_{kind}")(rest)
 
     do_HEAD = do_GET
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.lock:
+            self.server.open += 1
+            self.server.most_open = max(self.server.most_open, self.server.open)
+
+    def finish(self) -> None:
+        with self.server.lock:
+            self.server.open -= 1
+        super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
@@ -133,6 +161,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def serve_loop(self, rest: str) -> None:
         self.answer(301, Location=f"/loop/{rest}x")
+
+    def serve_flood(self, kind: str) -> None:
+        """Sends 100 MB, or as much of it as the client takes, after a start."""
+        self.wfile.write(_FLOODS[kind])
+        self.close_connection = True
+        for _ in range(1600):
+            self.wfile.write(_FLOODED[kind])
+            self.server.sent += 1 << 16
 
     def serve_cut(self, rest: str) -> None:
         """Promises more than it sends."""
@@ -197,7 +233,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def serve_nohead(self, rest: str) -> None:
+        time.sleep(self.server.delay_s)
         if self.command == "HEAD":
             self.answer(405)
+        else:
+            self.answer(206, b"x" * 10)
+
+    def serve_hiddenhead(self, rest: str) -> None:
+        """Says that what it has is not there, to those who only ask for its head."""
+        if self.command == "HEAD":
+            self.answer(404)
         else:
             self.answer(206, b"x" * 10)

@@ -64,7 +64,7 @@ def only_outcome(config) -> tuple[str, str]:
         ("endless/half.jpg", "temporary", "truncated", AGAIN),
         ("chunked/cut", "temporary", "connection", AGAIN),
         ("image/half.jpg", "rejected", "truncated", NEVER),
-        ("image/page.jpg", "rejected", "html", NEVER),
+        ("image/page.jpg", "temporary", "html", AGAIN),
         ("image/text.jpg", "rejected", "unsupported", NEVER),
         ("bytes/0", "rejected", "empty", NEVER),
         ("bytes/2000000", "rejected", "too_large", NEVER),

@@ -47,6 +47,12 @@ def test_a_small_enough_image_is_kept_as_it_is(kind):
     assert (outcome.width, outcome.height) == (300, 128)
 
 
+def test_what_follows_the_end_of_a_jpeg_is_not_kept():
+    data = jpeg(128, 300)
+    outcome, kept = look(data + b"\xff\x01" * 10_000)
+    assert (outcome.status, outcome.bytes, kept) == (OK, len(data) + 20_000, data)
+
+
 def test_originals_are_kept_on_demand():
     data = jpeg(600, 400)
     outcome, kept = look(data, dataclasses.replace(RULES, shrink_short_side=0))

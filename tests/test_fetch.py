@@ -141,14 +141,14 @@ def test_redirects_are_handed_back_with_what_is_behind_them(server, fetcher):
 
 
 def test_few_connections_are_kept_open():
-    names = [f"127.0.0.{number}" for number in range(2, 20)]
+    names = [f"127.0.0.{number}" for number in range(2, 80)]
     with MisbehavingServer("0.0.0.0") as server:
         server.images["a"] = b"picture"
         hosts = tuple(f"{name}:{server.server_port}" for name in names)
         fetcher = Fetcher(Guard(private_hosts=hosts), Limits(5.0, 100), "tests")
         for host in hosts:
             assert fetcher.fetch(f"http://{host}/image/a").body == b"picture"
-        assert len(fetcher._links) == fetch._MOST_IDLE
+        assert len(fetcher._idle) == fetch._MOST_IDLE
         fetcher.close()
 
 
@@ -215,9 +215,9 @@ def test_connections_are_used_again(server, fetcher, monkeypatch):
     connects = []
     original = Guard.resolve
 
-    def resolve(self, host, port, timeout_s):
+    def resolve(self, host, port, timeout_s, stopped):
         connects.append(host)
-        return original(self, host, port, timeout_s)
+        return original(self, host, port, timeout_s, stopped)
 
     monkeypatch.setattr(Guard, "resolve", resolve)
     for _ in range(3):

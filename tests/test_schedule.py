@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -138,15 +139,48 @@ def test_a_host_that_forbids_is_given_up():
     assert host.may_start(1e9) == math.inf
 
 
-def test_a_host_that_never_recovers_is_given_up():
-    host = Host(PACE)
+def last_throttled(host: Host, pauses: int) -> float:
+    """When a host was throttled last that never recovered in so many pauses."""
     now = 0.0
-    while not host.given_up:
-        throttle(host, now)
-        now += 600.0
-        assert host.pauses < 100
-    assert "did not recover" in host.given_up
-    assert host.pauses == len(PACE.pauses_s) + schedule._LAST_PAUSES
+    for _ in range(pauses):
+        if host.given_up:
+            break
+        last = now
+        now += throttle(host, now)
+    return last
+
+
+@pytest.mark.parametrize(
+    ("seconds", "last"),
+    # Throttled at 0, 60, 180, 480, 1080, 1680, ... s.
+    [(60.0, 60.0), (480.1, 1080.0), (1680.0, 1680.0), (259200.0, 259680.0)],
+)
+def test_a_host_that_does_not_recover_for_so_long_is_given_up(seconds, last):
+    host = Host(dataclasses.replace(PACE, give_up_after_s=seconds))
+    assert last_throttled(host, 1000) == last
+    assert host.given_up == f"it did not recover in {last / 3600:.1f} hours of pauses"
+    assert host.may_start(1e9) == math.inf
+
+
+def test_a_host_may_be_asked_for_ever():
+    host = Host(dataclasses.replace(PACE, give_up_after_s=0.0))
+    last_throttled(host, 1000)
+    assert (host.given_up, host.pauses) == ("", 1000)
+
+
+def test_a_single_success_begins_the_time_anew():
+    host = Host(dataclasses.replace(PACE, give_up_after_s=700.0))
+    now = 0.0
+    for _ in range(20):
+        now += throttle(host, now)
+        succeed(host, now)
+        now += 1
+    assert not host.given_up
+    now += throttle(host, now)
+    throttle(host, now)
+    assert not host.given_up
+    throttle(host, now + 600.0)
+    assert host.given_up
 
 
 def test_a_pause_is_inherited_with_its_probe_and_its_step():

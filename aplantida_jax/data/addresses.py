@@ -7,6 +7,7 @@ name which resolves differently a moment later gains nothing.
 
 import dataclasses
 import ipaddress
+from collections.abc import Callable
 
 from aplantida_jax.data.resolver import Resolver
 
@@ -35,18 +36,25 @@ class Guard:
     private_hosts: tuple[str, ...] = ()
     resolver: Resolver = dataclasses.field(default_factory=Resolver)
 
-    def resolve(self, host: str, port: int, timeout_s: float) -> list[str]:
-        """The addresses to connect to, in the system's order of preference.
+    def resolve(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> list[str]:
+        """The addresses to connect to, in the order in which they are to be tried.
 
         Raises:
             Refused: the host is not allowed, or one of its addresses is not public.
-            OSError: the name cannot be resolved, or not within `timeout_s`.
+            OSError: the name cannot be resolved, or not within `timeout_s`, or not
+                before `stopped` said so.
         """
         private = host in self.private_hosts or f"{host}:{port}" in self.private_hosts
         if not private and not self._allows(host):
             raise Refused(f"host {host} is not in download.allowed_hosts")
         try:
-            addresses = self.resolver.resolve(host, port, timeout_s)
+            addresses = self.resolver.resolve(host, port, timeout_s, stopped)
         except UnicodeError:  # a label that is empty or too long
             raise Refused(f"host {host!r} is not a host name") from None
         for address in addresses:

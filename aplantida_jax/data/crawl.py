@@ -31,6 +31,7 @@ _LONGEST_WAIT = 1.0  # seconds between looks at the clock, and at others' claims
 _MOST_THREADS = 64
 _MOST_THROTTLED = 8  # answers of 429 or 503 to one item; then it is given back
 _SAY_WAITING_S = 60.0
+GIVEN_UP = "host_given_up"  # why an item was not asked
 
 
 class Done(Protocol):
@@ -182,7 +183,7 @@ class Crawl(Generic[Item]):
             if left:
                 logging.error("%s is given up: %s", lane.name, lane.host.given_up)
             for item in left:
-                yield item, NotAsked("host_given_up")
+                yield item, NotAsked(GIVEN_UP)
         # One that only waits for hosts that others hold must not hold theirs up.
         if lane.host.is_idle and (not len(lane) or self.lanes.is_blocked(lane)):
             self.lanes.let_go(lane)
@@ -230,7 +231,7 @@ class Crawl(Generic[Item]):
         passing = fetched.outcome == fetch.THROTTLED or (
             blocked and lane.host.is_in_trouble
         )
-        # A page in place of one image is asked for once more, then it is believed.
+        # A page in place of one image is asked for once more in a run.
         retries = min(1, self._retries) if blocked else self._retries
         if passing and errand.throttled < _MOST_THROTTLED:
             again = dataclasses.replace(errand, throttled=errand.throttled + 1)
@@ -248,7 +249,7 @@ class Crawl(Generic[Item]):
         name, now = host_of(trail.url), self._clock()
         target = self.lanes.by_name.get(name)
         if target and target.host.given_up:
-            yield errand.item, NotAsked("host_given_up")
+            yield errand.item, NotAsked(GIVEN_UP)
             return
         self.lanes.send(name, dataclasses.replace(errand, trail=trail), now)
         if name != lane.name:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from absl import logging
 from tqdm import tqdm
 
-from aplantida_jax.data.crawl import Crawl
+from aplantida_jax.data.crawl import GIVEN_UP, Crawl
 from aplantida_jax.data.lanes import Lane
 
 _EVERY_S = 10.0  # between two log lines (not used on a terminal)
@@ -119,7 +119,7 @@ class CrawlReport:
         }
 
     def summarise(self) -> None:
-        """Logs the busiest hosts, a line each."""
+        """Logs the busiest hosts, a line each, and all that were given up."""
         for host, counts in list(self.by_host().items())[:_SHOWN_HOSTS]:
             results = ", ".join(f"{n} {why}" for why, n in counts["results"].items())
             logging.info(
@@ -130,6 +130,13 @@ class CrawlReport:
                 counts["pauses"],
                 counts["paused_s"],
             )
+        for host, reasons in self._reasons.items():
+            if reasons[GIVEN_UP]:
+                logging.warning(
+                    "%d images of %s were not asked: run stage 'download' again",
+                    reasons[GIVEN_UP],
+                    host or "beside the dump",
+                )
 
     def _outlook(self) -> str:
         now = self._clock()

@@ -7,6 +7,8 @@ is kept is the original, or a smaller JPEG of it.
 import dataclasses
 import hashlib
 
+import numpy as np
+
 from aplantida_jax.data import decode, fetch
 from aplantida_jax.data.decode import BrokenImage
 from aplantida_jax.data.fetch import Fetched
@@ -38,7 +40,6 @@ def examine(image_id: str, fetched: Fetched, rules: Rules) -> tuple[Outcome, byt
         status = PERMANENT if fetched.outcome == fetch.PERMANENT else TEMPORARY
         return Outcome(image_id, status, fetched.reason), b""
     data = fetched.body
-    side = rules.shrink_short_side
     sha256 = hashlib.sha256(data).hexdigest()
     outcome = Outcome(image_id, OK, bytes=len(data), sha256=sha256)
     try:
@@ -52,7 +53,7 @@ def examine(image_id: str, fetched: Fetched, rules: Rules) -> tuple[Outcome, byt
         image = decode.decode(
             data,
             max_pixels=rules.max_pixels,
-            min_target_side=side or _HASHED_SIDE,
+            min_target_side=rules.shrink_short_side or _HASHED_SIDE,
             found=header,
         )
     except BrokenImage as broken:
@@ -63,11 +64,20 @@ def examine(image_id: str, fetched: Fetched, rules: Rules) -> tuple[Outcome, byt
     if header.format != "jpeg":
         height, width = image.shape[:2]
         outcome = dataclasses.replace(outcome, width=width, height=height)
-    if min(outcome.width, outcome.height) < rules.min_side:
+    # Not what follows a JPEG's end, which no decoder reads.
+    return _kept(outcome, data[: header.end], image, rules)
+
+
+def _kept(
+    outcome: Outcome, data: bytes, image: np.ndarray, rules: Rules
+) -> tuple[Outcome, bytes]:
+    """Of an image that decodes, uint8 [h, w, 3]: is it large enough, what is kept."""
+    short_side = min(outcome.width, outcome.height)
+    if short_side < rules.min_side:
         return dataclasses.replace(outcome, status=REJECTED, reason="small"), b""
     outcome = dataclasses.replace(outcome, phash=phash(image))
-    if side and min(outcome.width, outcome.height) > side:
-        small = decode.shrink(image, side)
+    if 0 < rules.shrink_short_side < short_side:
+        small = decode.shrink(image, rules.shrink_short_side)
         data = decode.encode_jpeg(small, rules.jpeg_quality)
     return outcome, data
 

@@ -9,7 +9,7 @@ Built on `http.client` and not on `requests`, which follows redirects to loopbac
   which is checked alike and which whoever paces the hosts makes (`Trail`), 5 at most;
 - one wall-clock deadline over all of it, resolving the name and redirects included, and
   a least rate for the answer, so that a byte now and then does not hold it;
-- the body's bytes are bounded, after decompression.
+- the answer's bytes are bounded as they come, and the body's after decompression.
 """
 
 import dataclasses
@@ -41,8 +41,26 @@ __all__ = ["BLOCKED", "FORBIDDEN", "MOVED", "OK", "PERMANENT", "START"]
 __all__ += ["TEMPORARY", "THROTTLED", "UNSAFE", "Fetched", "Fetcher", "Limits", "Trail"]
 
 _MOST_REDIRECTS = 5
-_MOST_IDLE = 8  # connections that a thread keeps open
+_MOST_IDLE = 64  # connections that are kept open, to all hosts
+# What an answer may have beside its body: its head; and the framing of a body in
+# chunks, or what compression makes longer, as a part of it.
+_HEAD_BYTES = 1 << 20
+_FRAMING = 1 / 8
 _PORTS = {"http": 80, "https": 443}
+
+# What ends a request without an answer -> its outcome; the first that fits counts.
+_FAILURES: dict[type[Exception], tuple[str, str]] = {
+    Refused: (UNSAFE, "refused_address"),
+    socket.gaierror: (TEMPORARY, "name_not_resolved"),
+    TooSlow: (TEMPORARY, "too_slow"),
+    TimeoutError: (TEMPORARY, "timeout"),
+    ssl.SSLError: (TEMPORARY, "tls"),
+    # The URL cannot be sent as it is; the host never heard of it.
+    http.client.InvalidURL: (UNSAFE, "refused_url"),
+    ValueError: (UNSAFE, "refused_url"),
+    OSError: (TEMPORARY, "connection"),
+    http.client.HTTPException: (TEMPORARY, "connection"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +69,8 @@ class Limits:
 
     Attributes:
         timeout_s: for all of it, redirects included.
-        max_bytes: of the body, after decompression.
+        max_bytes: of the body, after decompression; all that comes may be an eighth
+            and 1 MiB more.
         least_bytes_per_second: of an answer, from its request on; 0 for none.
         grace_s: before the least rate is asked for.
     """
@@ -63,9 +82,16 @@ class Limits:
 
 
 class Fetcher:
-    """Fetches URLs from any thread; keeps one connection per host and thread alive."""
+    """Fetches URLs from any thread; keeps connections alive, which all threads share.
+
+    A host never has more connections than it had requests under way at once: a new one
+    is only made when none is idle.
+    """
 
     def __init__(self, guard: Guard, limits: Limits, user_agent: str):
+        """Raises ValueError for a `user_agent` that no header can hold."""
+        if not (user_agent.isascii() and user_agent.isprintable()):
+            raise ValueError(f"no user agent: {user_agent!r}")
         self._guard = guard
         self._limits = limits
         self._headers = {
@@ -74,8 +100,8 @@ class Fetcher:
             "Accept-Encoding": "identity",
         }
         self._tls = tls_context()
-        self._local = threading.local()
-        self._links: set[Link] = set()
+        self._busy: set[Link] = set()
+        self._idle: list[Link] = []  # the one that was used last is the last
         self._closed = False
         self._lock = threading.Lock()
 
@@ -103,18 +129,9 @@ class Fetcher:
         method = "HEAD" if head else "GET"
         try:
             found = self._ask(trail.url or url, method, headers, deadline)
-        except Refused:
-            return Fetched(UNSAFE, "refused_address")
-        except socket.gaierror:
-            return Fetched(TEMPORARY, "name_not_resolved")
-        except TooSlow:
-            return Fetched(TEMPORARY, "too_slow")
-        except TimeoutError:
-            return Fetched(TEMPORARY, "timeout")
-        except ssl.SSLError:
-            return Fetched(TEMPORARY, "tls")
-        except (OSError, http.client.HTTPException, ValueError):
-            return Fetched(TEMPORARY, "connection")
+        except tuple(_FAILURES) as error:
+            kind = next(kind for kind in _FAILURES if isinstance(error, kind))
+            return Fetched(*_FAILURES[kind])
         if found.outcome != MOVED:
             return found
         return _followed(found, trail, trail.seconds + time.monotonic() - start)
@@ -123,9 +140,10 @@ class Fetcher:
         """Closes all connections; a fetch under way in another thread ends at once."""
         with self._lock:
             self._closed = True
-            links, self._links = self._links, set()
-        for link in links:
-            link.abort()
+            idle, self._idle = self._idle, []
+            for link in self._busy:
+                link.abort()
+        for link in idle:
             link.close()
 
     def _ask(
@@ -145,10 +163,7 @@ class Fetcher:
             reusable = response.isclosed() and not response.will_close
         finally:
             response.close()
-            if reusable:
-                self._keep(start, link)
-            else:
-                self._forget(link)
+            self._put_back(link, reusable=reusable)
         return found
 
     def _send(
@@ -159,48 +174,58 @@ class Fetcher:
         headers: dict[str, str],
         deadline: float,
     ) -> tuple[Link, http.client.HTTPResponse]:
-        link = self._idle().pop(start, None)
+        link = self._take_idle(start)
         if link is not None:
             try:
                 return link, link.send(method, path, headers, self._allow(deadline))
             except STALE:
-                self._forget(link)
+                self._put_back(link, reusable=False)
             except BaseException:
-                self._forget(link)
+                self._put_back(link, reusable=False)
                 raise
-        link = Link(self._guard, self._tls, start)
+        link = self._enter(Link(self._guard, self._tls, start))
         try:
             link.connect(deadline)
-            with self._lock:
-                if self._closed:
-                    raise ConnectionAbortedError("the fetcher is closed")
-                self._links.add(link)
             return link, link.send(method, path, headers, self._allow(deadline))
         except BaseException:
-            self._forget(link)
+            self._put_back(link, reusable=False)
             raise
 
     def _allow(self, deadline: float) -> Allowance:
         limits = self._limits
-        return Allowance(deadline, limits.least_bytes_per_second, limits.grace_s)
+        most = _HEAD_BYTES + limits.max_bytes + int(limits.max_bytes * _FRAMING)
+        rate = limits.least_bytes_per_second
+        return Allowance(deadline, most, rate, limits.grace_s)
 
-    def _keep(self, start: tuple[str, str, int], link: Link) -> None:
-        """Keeps a connection open; with too many hosts the oldest is closed."""
-        idle = self._idle()
-        idle[start] = link
-        if len(idle) > _MOST_IDLE:
-            self._forget(idle.pop(next(iter(idle))))
-
-    def _idle(self) -> dict[tuple[str, str, int], Link]:
-        """This thread's open connections, by scheme, host and port."""
-        if not hasattr(self._local, "idle"):
-            self._local.idle = {}
-        return self._local.idle
-
-    def _forget(self, link: Link) -> None:
+    def _take_idle(self, start: tuple[str, str, int]) -> Link | None:
+        """The open connection for these URLs that was used last; None without one."""
         with self._lock:
-            self._links.discard(link)
-        link.close()
+            for link in reversed(self._idle):
+                if link.start == start:
+                    self._idle.remove(link)
+                    self._busy.add(link)
+                    return link
+        return None
+
+    def _enter(self, link: Link) -> Link:
+        """Makes a link known before it waits for anything, so that `close` ends it."""
+        with self._lock:
+            if self._closed:
+                raise ConnectionAbortedError("the fetcher is closed")
+            self._busy.add(link)
+        return link
+
+    def _put_back(self, link: Link, *, reusable: bool) -> None:
+        """Keeps a connection open or closes it; of too many the oldest is closed."""
+        unused = link
+        with self._lock:
+            self._busy.discard(link)
+            if reusable and not self._closed:
+                self._idle.append(link)
+                if len(self._idle) <= _MOST_IDLE:
+                    return
+                unused = self._idle.pop(0)
+        unused.close()
 
 
 def split(url: str) -> SplitResult | None:

@@ -5,8 +5,10 @@ thread then writes its outcome into the journal, at once. So a kill costs the re
 under way and nothing else, and a full disk holds everything up without a loss.
 """
 
+import collections
 import dataclasses
 import functools
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,7 +23,7 @@ from aplantida_jax.data.disk_room import DiskRoom
 from aplantida_jax.data.examine import Rules, current, examine
 from aplantida_jax.data.fetch import Fetched, Fetcher, Trail
 from aplantida_jax.data.host_claims import Claims
-from aplantida_jax.data.journal import OK, TEMPORARY, Journal, Outcome
+from aplantida_jax.data.journal import OK, REJECTED, TEMPORARY, Journal, Outcome
 from aplantida_jax.data.origin import Origin
 
 _NOT_ASKED_AT_ONCE = 1000  # outcomes without a request, which a kill may cost
@@ -33,6 +35,31 @@ Item = tuple[str, str]  # image id, URL
 class _Done:
     fetched: Fetched
     outcome: Outcome
+
+
+class _Pages:
+    """Which images came as a page: is it that image's fault, or does the host block?
+
+    A page instead of one image is believed when its host gave another image since the
+    same happened to it before. Else it may be what the host shows to everybody who asks
+    too much, whatever they ask for.
+    """
+
+    def __init__(self) -> None:
+        self._images: collections.Counter[str] = collections.Counter()
+        self._first: dict[str, int] = {}  # image id -> images of the host until then
+        self._lock = threading.Lock()
+
+    def image_came(self, host: str) -> None:
+        """Notes that a host gave an image."""
+        with self._lock:
+            self._images[host] += 1
+
+    def is_believed(self, host: str, image_id: str) -> bool:
+        """Notes that a page came; is it the answer to this image alone?"""
+        with self._lock:
+            now = self._images[host]
+            return self._first.setdefault(image_id, now) < now
 
 
 class Keeper:
@@ -53,17 +80,24 @@ class Keeper:
         self._accept = accept
         self._disk = disk
         self._spare_since = spare_since
+        self._pages = _Pages()
 
     def perform(self, item: Item, trail: Trail) -> _Done:
         """Makes one request; examines and keeps what came."""
         image_id, url = item
-        fetched = self._fetcher.fetch(self._source.url(url), trail=trail)
+        url = self._source.url(url)
+        host = origin.host_of(trail.url or url)
+        fetched = self._fetcher.fetch(url, trail=trail)
         outcome, data = examine(image_id, fetched, self._accept)
         if outcome.status == OK:
+            self._pages.image_came(host)
             outcome = self._keep(outcome, data)
         seen = dataclasses.replace(fetched, body=b"")
         if fetched.outcome == fetch.OK and outcome.reason == "html":
             seen = Fetched(fetch.BLOCKED, "html")
+            believed = self._pages.is_believed(host, image_id)
+            status = REJECTED if believed else TEMPORARY
+            outcome = dataclasses.replace(outcome, status=status)
         if fetched.outcome == fetch.OK and outcome.reason == "truncated":
             lost = outcome.status == TEMPORARY
             seen = Fetched(fetch.TEMPORARY, "cut_off") if lost else seen
@@ -118,14 +152,7 @@ class Filling:
         one_each = [own[0][1] for own in todo.values()]
         with origin.opened(config, one_each) as source:
             keeper = Keeper(source, self._cache, self._accept, self._disk, spare_since)
-            crawl: Crawl[Item] = Crawl(
-                keeper.perform,
-                origin.pace(config),
-                retries=config.download.retries,
-                abort=functools.partial(self._abort, source.fetcher),
-                claims=Claims(self._cache.directory / "hosts"),
-                parallel_hosts=config.download.parallel_hosts,
-            )
+            crawl = self._crawl(keeper, source.fetcher)
             report = CrawlReport(
                 crawl,
                 what="download",
@@ -138,6 +165,19 @@ class Filling:
             results = crawl.run(todo, still_missing=missing)
             self._record(report.track(results), crawl, report)
         return report
+
+    def _crawl(self, keeper: Keeper, fetcher: Fetcher) -> Crawl[Item]:
+        download = self._config.download
+        give_up_after_s = download.give_up_after_hours * 3600.0
+        pace = origin.pace(self._config)
+        return Crawl(
+            keeper.perform,
+            dataclasses.replace(pace, give_up_after_s=give_up_after_s),
+            retries=download.retries,
+            abort=functools.partial(self._abort, fetcher),
+            claims=Claims(self._cache.directory / "hosts"),
+            parallel_hosts=download.parallel_hosts,
+        )
 
     def _abort(self, fetcher: Fetcher) -> None:
         fetcher.close()

@@ -1,9 +1,11 @@
 """An HTTP answer -> what it means: its outcome, its body, and where it leads.
 
-The body's bytes are bounded, after decompression. What they are is not judged here, nor
-by a header: decoding decides that.
+The body's bytes are bounded after decompression, and by the connection's allowance
+(`http_link`) before it. What they are is not judged here, nor by a header: decoding
+decides that.
 """
 
+import contextlib
 import dataclasses
 import email.utils
 import http.client
@@ -11,6 +13,8 @@ import time
 import zlib
 from typing import Any
 from urllib.parse import quote, urljoin
+
+from aplantida_jax.data.http_link import TooMuch
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 16
@@ -76,18 +80,21 @@ def receive(
     status = response.status
     location = response.headers.get("Location")
     if status in _REDIRECTS and location:
-        response.read(_CHUNK)
+        _skip(response)
         trail = Trail(_target(url, location))
         return Fetched(MOVED, f"http_{status}", status=status, trail=trail)
     if status not in (200, 206):
-        response.read(_CHUNK)  # error pages are short; a longer one ends the connection
+        _skip(response)
         outcome = _OUTCOMES.get(status, TEMPORARY)
         wait = retry_after(response.headers) if outcome == THROTTLED else None
         return Fetched(outcome, f"http_{status}", status=status, retry_after=wait)
     if method == "HEAD":
         response.read()
         return Fetched(OK, status=status)
-    return _body(response, max_bytes)
+    try:
+        return _body(response, max_bytes)
+    except TooMuch:
+        return Fetched(PERMANENT, "too_large", status=status)
 
 
 _OUTCOMES = {
@@ -98,6 +105,12 @@ _OUTCOMES = {
     429: THROTTLED,
     503: THROTTLED,
 }
+
+
+def _skip(response: http.client.HTTPResponse) -> None:
+    """Reads the page of an answer that is none; a long one ends the connection."""
+    with contextlib.suppress(TooMuch):
+        response.read(_CHUNK)
 
 
 def _target(url: str, location: str) -> str:
@@ -111,6 +124,7 @@ def _target(url: str, location: str) -> str:
 
 
 def _body(response: http.client.HTTPResponse, max_bytes: int) -> Fetched:
+    """The body, expanded; what comes behind the end of a compressed one is not read."""
     status = response.status
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
@@ -120,7 +134,7 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> Fetched:
     body = bytearray()
     ends_known = response.chunked or response.length is not None
     try:
-        while chunk := response.read(_CHUNK):
+        while not (expand and expand.eof) and (chunk := response.read(_CHUNK)):
             if expand is not None:
                 chunk = expand.decompress(chunk, max_bytes + 1 - len(body))
             body += chunk
@@ -128,9 +142,7 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> Fetched:
                 return Fetched(PERMANENT, "too_large", status=status)
     except zlib.error:
         return Fetched(TEMPORARY, "encoding", status=status)
-    if response.length:
-        return Fetched(TEMPORARY, "cut_off", status=status)
-    if expand is not None and not expand.eof:
+    if response.length if expand is None else not expand.eof:
         return Fetched(TEMPORARY, "cut_off", status=status)
     return Fetched(OK, body=bytes(body), status=status, ends_known=ends_known)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+_LOOK_S = 0.2  # between two looks at whether whoever waits still wants the answer
 _KEPT_S = 300.0  # a week's download follows a host that moves, without asking each time
 
 Future = concurrent.futures.Future[list[str]]
@@ -42,13 +43,21 @@ class Resolver:
         self._look_up = look_up
         self._clock = clock
         self._lookups: dict[tuple[str, int], _Lookup] = {}
+        self._preferred: dict[tuple[str, int], str] = {}
         self._lock = threading.Lock()
 
-    def resolve(self, host: str, port: int, timeout_s: float) -> list[str]:
-        """The addresses, in the system's order of preference.
+    def resolve(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> list[str]:
+        """The addresses: the preferred one, then in the system's order of preference.
 
         Raises:
-            OSError: the name cannot be resolved, or not within `timeout_s`.
+            OSError: the name cannot be resolved, or not within `timeout_s`, or not
+                before `stopped` said so.
             UnicodeError: it is no host name.
         """
         with self._lock:
@@ -59,12 +68,21 @@ class Resolver:
                 threading.Thread(
                     target=self._answer, args=(host, port, lookup), daemon=True
                 ).start()
-        try:
-            return lookup.answer.result(timeout_s)
-        except concurrent.futures.TimeoutError:
-            raise socket.gaierror(
-                socket.EAI_AGAIN, f"{host} was not resolved in {timeout_s:.1f} s"
-            ) from None
+        ends = time.monotonic() + timeout_s
+        while not lookup.answer.done():
+            wait = ends - time.monotonic()
+            if wait <= 0 or stopped():
+                raise socket.gaierror(
+                    socket.EAI_AGAIN, f"{host} was not resolved in {timeout_s:.1f} s"
+                )
+            concurrent.futures.wait([lookup.answer], min(wait, _LOOK_S))
+        preferred = self._preferred.get((host, port))
+        # Sorting is stable: the others stay as they are.
+        return sorted(lookup.answer.result(), key=lambda found: found != preferred)
+
+    def prefer(self, host: str, port: int, address: str) -> None:
+        """Puts an address that answered first from now on, where it is one of many."""
+        self._preferred[host, port] = address
 
     def _answer(self, host: str, port: int, lookup: _Lookup) -> None:
         try:

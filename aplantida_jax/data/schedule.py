@@ -9,8 +9,8 @@ Pure bookkeeping on a clock that the caller passes in; nothing here waits or sen
 - After a pause a single request probes. If it succeeds the host is open again, and each
   `_CALM` further successes bring the next pause one step down the ladder.
 - Many failures in a row (the network is down, the host refuses) count as throttling.
-- A host that keeps forbidding (401, 403), or whose ladder was climbed to its end and
-  beyond in vain, is given up for this run.
+- A host that keeps forbidding (401, 403), or that gave nothing but reasons for pauses
+  for as long as `give_up_after_s`, is given up for this run.
 """
 
 import dataclasses
@@ -19,17 +19,25 @@ import math
 _CALM = 20  # successes that bring the next pause one step down
 _TROUBLE = 10  # failures in a row that count as being throttled
 _FORBIDDEN = 20  # refusals in a row after which the host is given up
-_LAST_PAUSES = 10  # at the ladder's end, after which the host is given up
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """What is asked of every host; see `config.download`."""
+    """What is asked of every host; see `config.download`.
+
+    Attributes:
+        per_second: requests that start.
+        concurrency: requests under way.
+        pauses_s: the ladder.
+        max_retry_after_s: the longest wish of a host that is granted.
+        give_up_after_s: of pauses in a row without a success; 0 never does.
+    """
 
     per_second: float
     concurrency: int
     pauses_s: tuple[float, ...]
     max_retry_after_s: float
+    give_up_after_s: float = 7200.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Host:
         self._paused_at = -math.inf
         self._probing = False  # after a pause, until a request succeeds
         self._step = 0  # of the ladder, which the next pause takes
-        self._vain = 0  # pauses in a row
+        self._vain_since = math.inf  # when the first of the pauses in a row began
         self._successes = 0
         self._failures = 0
         self._refusals = 0
@@ -81,7 +89,7 @@ class Host:
         if ticket.started < self._paused_at:
             return  # it was sent before the pause: no sign that the pause is over
         self._probing = False
-        self._vain = 0
+        self._vain_since = math.inf
         self._successes += 1
         if self._successes % _CALM == 0:
             self._step = max(0, self._step - 1)
@@ -110,9 +118,10 @@ class Host:
         self._extend(now + pause)
         self._probing = True
         self.pauses += 1
-        self._vain += 1
-        if self._vain > last + _LAST_PAUSES:
-            self.given_up = f"it did not recover in {self._vain} pauses"
+        self._vain_since = min(self._vain_since, now)
+        vain = now - self._vain_since
+        if 0 < self._pace.give_up_after_s <= vain:
+            self.given_up = f"it did not recover in {vain / 3600:.1f} hours of pauses"
 
     def forbade(self, ticket: Ticket, now: float) -> None:
         """401 or 403."""
