@@ -1,24 +1,13 @@
 """Directories appear whole, and have one writer at a time."""
 
-import signal
 import subprocess
 import sys
 
 import pytest
+from killed_child import kill_inside
 
 from aplantida_jax import directories, files
 from aplantida_jax.errors import UserError
-
-
-def kill_inside(code, tmp_path):
-    """Runs a block that says "ready" and waits, and kills it with SIGKILL there."""
-    script = f"from pathlib import Path\nfrom aplantida_jax import directories\n{code}"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
 
 
 def test_a_directory_is_replaced_as_a_whole(tmp_path):
@@ -51,8 +40,7 @@ def test_a_killed_directory_leaves_the_old_one_and_the_next_sweeps(tmp_path):
     path = tmp_path / "out"
     files.write_text(path / "good", "")
     kill_inside(
-        "import sys, time\n"
-        "with directories.atomic_directory(Path(sys.argv[1]) / 'out') as work:\n"
+        "with directories.atomic_directory(path / 'out') as work:\n"
         "    (work / 'half').write_text('')\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n",

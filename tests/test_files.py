@@ -2,11 +2,9 @@ import datetime
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
+from killed_child import kill_inside
 
 from aplantida_jax import files
 from aplantida_jax.errors import UserError
@@ -14,17 +12,6 @@ from aplantida_jax.errors import UserError
 # SHA-256 of b"abc", FIPS 180-2 appendix B.1.
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 ROWS = [{"a": 1, "name": "Ñame"}, {"a": 2, "name": "×"}, {"a": 3, "name": ""}]
-
-
-def kill_inside(code, tmp_path):
-    """Runs a block that says "ready" and waits, and kills it with SIGKILL there."""
-    script = f"from pathlib import Path\nfrom aplantida_jax import files\n{code}"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
 
 
 def test_a_user_error_is_one_line_with_its_exit_code():
@@ -80,8 +67,7 @@ def test_a_killed_write_leaves_the_old_file_and_a_leftover_to_sweep(tmp_path):
     path = tmp_path / "a"
     files.write_text(path, "old")
     kill_inside(
-        "import sys, time\n"
-        "with files.atomic_open(Path(sys.argv[1]) / 'a') as out:\n"
+        "with files.atomic_open(path / 'a') as out:\n"
         "    out.write(b'half of the n')\n"
         "    out.flush()\n"
         "    print('ready', flush=True)\n"
