@@ -190,7 +190,7 @@ def test_images_can_be_made_smaller_and_then_it_is_said(dataset, tmp_path):
 def test_a_dry_run_counts_and_writes_nothing(dataset, tmp_path, caplog):
     config = config_for(dataset)
     config.dry_run = True
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         pack.run(config, tmp_path)
     assert not paths.pack_dir(config).exists()
     config.dry_run = False
