@@ -17,7 +17,8 @@ from urllib.parse import quote, urljoin
 from aplantida_jax.data.http_link import TooMuch
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_CHUNK = 1 << 16
+_ERROR_PAGE = 1 << 16  # bytes
+_PIECE = 1 << 20  # bytes of a body; most photos are one
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~-._"
 # Outcomes of a fetch; see `Fetched`.
 OK, PERMANENT, TEMPORARY = "ok", "permanent", "temporary"
@@ -110,7 +111,7 @@ _OUTCOMES = {
 def _skip(response: http.client.HTTPResponse) -> None:
     """Reads the page of an answer that is none; a long one ends the connection."""
     with contextlib.suppress(TooMuch):
-        response.read(_CHUNK)
+        response.read(_ERROR_PAGE)
 
 
 def _target(url: str, location: str) -> str:
@@ -134,7 +135,7 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> Fetched:
     body = bytearray()
     ends_known = response.chunked or response.length is not None
     try:
-        while not (expand and expand.eof) and (chunk := response.read(_CHUNK)):
+        while not (expand and expand.eof) and (chunk := response.read(_PIECE)):
             if expand is not None:
                 chunk = expand.decompress(chunk, max_bytes + 1 - len(body))
             body += chunk
