@@ -14,6 +14,7 @@ import cv2
 import database
 import numpy as np
 import pytest
+from misbehaving_server import MisbehavingServer
 
 from aplantida_jax import files, paths
 from aplantida_jax.data import labels, records, regions
@@ -137,6 +138,13 @@ def write_dataset(root: Path) -> Dataset:
         }
         files.write_json(paths.split_stats(config, region), stats)
     return dataset
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    """An HTTP server on loopback; a test gives it images, and faults."""
+    with MisbehavingServer() as running:
+        yield running
 
 
 @pytest.fixture

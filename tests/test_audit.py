@@ -5,7 +5,6 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from misbehaving_server import MisbehavingServer
 from small_collection import config_for, document, jpeg
 
 from aplantida_jax import paths
@@ -18,12 +17,6 @@ from aplantida_jax.data import (
     export_dataset,
 )
 from aplantida_jax.errors import UserError
-
-
-@pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
 
 
 def collection(root, server, broken=("status/404",)):

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from misbehaving_server import MisbehavingServer
 from small_collection import config_for, document, jpeg, served_collection
 
 from aplantida_jax import paths
@@ -16,12 +15,6 @@ from aplantida_jax.data import (
     export_dataset,
     schema_report,
 )
-
-
-@pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
 
 
 def audited(config) -> dict:

@@ -22,12 +22,6 @@ from aplantida_jax.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
-
-
 def index(config) -> dict[str, Outcome]:
     rows = files.read_jsonl(paths.download_index(config), made_by="download")
     return {row["image_id"]: Outcome(**row) for row in rows}

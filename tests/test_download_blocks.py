@@ -1,17 +1,10 @@
 """Hosts that block without saying so, and hosts that never come back."""
 
 import pytest
-from misbehaving_server import MisbehavingServer
 from small_collection import by_reason, cached, served_collection
 
 from aplantida_jax import paths
 from aplantida_jax.data import download, records
-
-
-@pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
 
 
 def test_a_block_that_nobody_announced_loses_no_photo(tmp_path, server):

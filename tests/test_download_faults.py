@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from misbehaving_server import MisbehavingServer
 from small_collection import (
     by_reason,
     cached,
@@ -25,12 +24,6 @@ from aplantida_jax import paths
 from aplantida_jax.data import download, export_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
 
 
 def may_mount() -> bool:

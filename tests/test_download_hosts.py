@@ -23,12 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
-
-
-@pytest.fixture
 def other():
     with MisbehavingServer() as running:
         yield running
