@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Starts a teacher's training in the background, with a log and a pid file.
 #
-#   ./scripts/start_training.sh {global|eu_sw|eu_core} [--config.field=value ...]
+#   ./scripts/start_training.sh {global|eu_sw|eu_core} [--at-boot] [--config.field=value ...]
 #
 # Makes the splits if they are missing. Checkpoints that don't fit the configuration are
-# moved to workdirs/<experiment>/previous-*, never deleted.
+# moved to workdirs/<experiment>/previous-*, never deleted. With --at-boot the training
+# goes on by itself after a loss of power: the same command is entered in your crontab.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,17 +14,24 @@ cd "$(dirname "$0")/.."
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 case "${1:-}" in
-  global | eu_sw | eu_core) experiment=teacher_$1 ;;
-  *) echo "usage: $0 {global|eu_sw|eu_core} [--config.field=value ...]" >&2; exit 2 ;;
+  global | eu_sw | eu_core) teacher=$1 experiment=teacher_$1 ;;
+  *) echo "usage: $0 {global|eu_sw|eu_core} [--at-boot] [--config.field=value ...]" >&2; exit 2 ;;
 esac
 shift
+at_boot=no
+if [ "${1:-}" = --at-boot ]; then
+  at_boot=yes
+  shift
+fi
 python=.venv/bin/python
 [ -x "$python" ] || python=python
 workdir=workdirs/$experiment log=workdirs/$experiment/train.log pid_file=workdirs/$experiment/train.pid
 mkdir -p "$workdir"
 
-if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null; then
-  echo "error: $experiment is already training (process $(cat "$pid_file")); follow it with: tail -f $log" >&2
+# After a reboot the number may be another program's.
+pid=$(cat "$pid_file" 2>/dev/null || true)
+if [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "configs/$experiment.py"; then
+  echo "error: $experiment is already training (process $pid); follow it with: tail -f $log" >&2
   exit 1
 fi
 
@@ -40,6 +48,14 @@ fi
 # A first look in the foreground, so that a mistake is seen here and not in a log.
 "$python" -m aplantida_jax.main --config="configs/$experiment.py" --dry_run "$@"
 
+if [ "$at_boot" = yes ]; then
+  command -v crontab >/dev/null || { echo "error: --at-boot needs crontab; install cron" >&2; exit 1; }
+  again=$(printf '%q ' "$PWD/scripts/start_training.sh" "$teacher" "$@")
+  # cron reads % as the end of the line.
+  { crontab -l 2>/dev/null | grep -v "start_training.sh $teacher " || true
+    echo "@reboot ${again//%/\\%} # aplantida_jax"; } | crontab -
+fi
+
 nohup "$python" -m aplantida_jax.main --config="configs/$experiment.py" "$@" \
   >>"$log" 2>&1 </dev/null &
 echo $! >"$pid_file"
@@ -48,5 +64,6 @@ $experiment is training, process $(cat "$pid_file").
   follow   tail -f $log
   curves   $python -m tensorboard.main --logdir workdirs
   stop     kill $(cat "$pid_file")      saves, then leaves
-  go on    $0 ${experiment#teacher_} $*
+  go on    $0 $teacher $*
 EOF
+[ "$at_boot" = no ] || echo "  at boot  it goes on by itself; crontab -e takes that back"
