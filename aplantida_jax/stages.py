@@ -19,6 +19,7 @@ STAGES = {
     "download": "aplantida_jax.data.download",
     "split": "aplantida_jax.data.split",
     "pack": "aplantida_jax.data.pack",
+    "fetch_weights": "aplantida_jax.models.fetch_weights",
     "preview": "aplantida_jax.data.preview",
     "baseline": "aplantida_jax.evaluate.baseline",
     "train": "aplantida_jax.train.loop",

@@ -44,7 +44,13 @@ def _count(tree):
 @pytest.mark.parametrize(
     ("name", "count"),
     # torchvision's and Keras' counts of trainable parameters, 1,000 classes.
-    [("mobilenet_v2_1.0", 3_504_872), ("mobilenet_v2_1.4", 6_108_776)],
+    [
+        ("mobilenet_v2_0.35", 1_677_128),
+        ("mobilenet_v2_0.5", 1_968_680),
+        ("mobilenet_v2_0.75", 2_636_424),
+        ("mobilenet_v2_1.0", 3_504_872),
+        ("mobilenet_v2_1.4", 6_108_776),
+    ],
 )
 def test_parameter_count(name, count):
     assert _count(_shapes(name, num_classes=1000)["params"]) == count
@@ -205,6 +211,55 @@ def test_training_draws_dropout_and_moves_statistics(short):
     assert features.shape == (4, 1280)
     assert features.dtype == jnp.float32
     assert np.all((features >= 0) & (features <= 6))
+
+
+def _trained(module, variables, frozen_norms):
+    """Logits and new variables of training mode, and of evaluation."""
+    module = module.clone(frozen_norms=frozen_norms)
+
+    @jax.jit
+    def both(variables):
+        logits, changed = module.apply(
+            variables, _images(), train=True, mutable=["batch_stats"]
+        )
+        return logits, changed["batch_stats"], module.apply(variables, _images())
+
+    return both(variables)
+
+
+def test_frozen_norms_evaluate_in_training_and_keep_their_statistics(short):
+    # With remat, which wraps the modules whose paths the norms know.
+    module = create("mobilenet_v2_0.35", num_classes=7, remat=True)
+    variables = _random(module)
+    logits, statistics, evaluated = _trained(module, variables, ".")
+    np.testing.assert_allclose(logits, evaluated, rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, statistics, variables["batch_stats"])
+    usual, _, _ = _trained(module, variables, "")
+    assert not np.allclose(usual, evaluated, rtol=0.01)
+
+
+def test_only_norms_whose_parameters_all_match_are_frozen(short):
+    module = create("mobilenet_v2_0.35", num_classes=7)
+    variables = _random(module)
+    pattern = r"^stem/|blocks_1/expand/bn/|project/bn/scale$"
+    _, statistics, _ = _trained(module, variables, pattern)
+    same = jax.tree.map(np.array_equal, statistics, variables["batch_stats"])
+    frozen = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, is_same in jax.tree_util.tree_leaves_with_path(same)
+        if is_same
+    }
+    expected = {"stem/bn", "blocks_1/expand/bn"}
+    assert frozen == {f"{n}/{leaf}" for n in expected for leaf in ("mean", "var")}
+
+
+def test_a_frozen_norm_passes_its_gradient_on_and_can_still_learn(short):
+    module = create("mobilenet_v2_0.35", num_classes=7, frozen_norms=".")
+    # Small enough that no ReLU6 is saturated.
+    variables = jax.tree.map(lambda leaf: leaf / 4, _random(module))
+    for leaf in jax.tree.leaves(_gradient(module, variables)):
+        assert np.isfinite(leaf).all()
+        assert np.abs(leaf).max() > 0
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

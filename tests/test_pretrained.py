@@ -4,6 +4,7 @@ import zipfile
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
@@ -113,7 +114,101 @@ def test_summary_is_logged(tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         load_pretrained(google_file(tmp_path), module, zeros_of(module))
     assert "google_vit, licence unknown; 30 arrays loaded" in caplog.text
-    assert "new: params/head/bias, params/head/kernel" in caplog.text
+    assert "2 new: params/head/bias, params/head/kernel" in caplog.text
+
+
+def test_ignored_names_are_logged_too(tmp_path, caplog):
+    module = tiny_vit(num_classes=7)
+    with caplog.at_level("INFO", logger="absl"):
+        load_pretrained(google_file(tmp_path), module, zeros_of(module))
+    assert "2 ignored: head/bias, head/kernel" in caplog.text
+
+
+def test_the_head_of_other_classes_is_replaced_whatever_its_size(tmp_path):
+    module = tiny_vit()
+    path = google_file(tmp_path)
+    _, report = load_pretrained(path, module, zeros_of(module), label_map="f" * 64)
+    assert report.new == ("params/head/bias", "params/head/kernel")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "container"),
+    [
+        (np.float16, "npz"),
+        (np.float16, "safetensors"),
+        (ml_dtypes.bfloat16, "npz"),
+        (ml_dtypes.bfloat16, "safetensors"),
+    ],
+)
+def test_half_precision_becomes_float32(tmp_path, dtype, container):
+    arrays = {name: array.astype(dtype) for name, array in google_arrays().items()}
+    path = tmp_path / "weights"
+    if container == "safetensors":
+        save_file(arrays, path)
+    else:
+        with open(path, "wb") as out:
+            np.savez(out, **arrays)
+    module = tiny_vit()
+    variables, _ = load_pretrained(path, module, zeros_of(module))
+    bias = variables["params"]["patch_embedding"]["bias"]
+    assert bias.dtype == jnp.float32
+    np.testing.assert_array_equal(bias, arrays["embedding/bias"].astype(np.float32))
+
+
+def test_modules_numbered_by_kind_arrive_too(tmp_path):
+    synonyms = {"LayerNorm_2/": "LayerNorm_1/", "MlpBlock_3/": "MlpBlock_0/"}
+    synonyms["MultiHeadDotProductAttention_1/"] = "MultiHeadDotProductAttention_0/"
+    arrays = google_arrays()
+    for old, new in synonyms.items():
+        arrays = {name.replace(old, new): array for name, array in arrays.items()}
+    np.savez(tmp_path / "new.npz", **arrays)
+    module = tiny_vit()
+    old, _ = load_pretrained(google_file(tmp_path), module, zeros_of(module))
+    new, _ = load_pretrained(tmp_path / "new.npz", module, zeros_of(module))
+    jax.tree.map(np.testing.assert_array_equal, new, old)
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("conv_root/kernel", "google_vit, but has a ResNet stem"),
+        ("patch_embed.backbone.stem.conv.weight", "timm_vit, but has a ResNet stem"),
+        ("fc_norm.weight", "another pooling"),
+        ("norm_pre.weight", "a norm before its blocks"),
+        ("reg_token", "register tokens"),
+        ("head_dist.weight", "a distillation token"),
+        ("dist_token", "a distillation token"),
+        ("blocks.3.ls1.gamma", "scales in its blocks"),
+        ("blocks.3.attn.q_norm.weight", "scales in its blocks"),
+        ("blocks.0.attn.rel_pos.bias", "relative positions"),
+    ],
+)
+def test_networks_alike_are_refused_by_name(tmp_path, key, what):
+    arrays = {"patch_embed.proj.weight": np.ones((1, 3, 8, 8), "f4")}
+    arrays["pos_embed"] = np.ones((1, 10, 1), "f4")
+    if "/" in key:
+        arrays = google_arrays()
+    arrays[key] = np.ones(1, "f4")
+    save_file(arrays, tmp_path / "weights")
+    with pytest.raises(UserError, match=what) as caught:
+        describe(tmp_path / "weights")
+    assert key in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stated", "licence"),
+    [
+        ("apache-2.0", "Apache-2.0"),
+        ("Apache-2.0 (of the weights)", "Apache-2.0"),
+        ("cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("Apache-2.0 and others", "Apache-2.0 and others"),
+        ("", "unknown"),
+    ],
+)
+def test_a_licence_is_what_the_file_states(tmp_path, stated, licence):
+    save_file(google_arrays(), tmp_path / "weights", metadata={"license": stated})
+    assert describe(tmp_path / "weights").licence == licence
 
 
 def _refused(path, module, message, **options):
@@ -176,6 +271,10 @@ def _torch_archive(path):
         archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
 
 
+def _float8_safetensors(path):
+    save_file({"a": np.ones(3, ml_dtypes.float8_e4m3fn)}, path)
+
+
 def _truncated_npz(path):
     whole = path.with_suffix(".whole.npz")
     np.savez(whole, **google_arrays())
@@ -214,7 +313,13 @@ def _truncated_hdf5(path):
         (lambda path: path.write_bytes(b""), "neither .npz nor .safetensors"),
         (lambda path: path.write_text("<html>Not found</html>"), "neither .npz nor"),
         (lambda path: path.write_bytes(b"\x80\x02}q\x00."), "never loaded"),
+        # How torch.save began before its files were archives.
+        (
+            lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
+            "never loaded",
+        ),
         (_torch_archive, "never loaded"),
+        (_float8_safetensors, "NumPy can't hold it: .*float8"),
         (_objects_npz, "damaged, or not what it seems: Object arrays"),
         (_truncated_npz, "damaged"),
         (_flipped_npz, "damaged"),

@@ -4,21 +4,24 @@ Google's, timm's and folded weights are compared with outputs recorded beside th
 ../shared (not part of the repository); Keras' with Keras itself, here and now.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
 import jax
+import keras_network
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_vit import zeros_of
 
-from aplantida_jax.models import create, load_pretrained
+from aplantida_jax.models import create, fetch_weights, load_pretrained, published
 from aplantida_jax.models.pretrained import describe
 from aplantida_jax.models.vit import VisionTransformer
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 WEIGHTS = SHARED / "data" / "weights"
+DAISY = 986  # of the 1,001 ImageNet classes whose first is "background"
 needs_shared = pytest.mark.skipif(
     not (SHARED / "parity").is_dir(), reason=f"no reference weights in {SHARED}"
 )
@@ -85,20 +88,21 @@ def test_timm_release_card_beside_the_file(tmp_path):
     (tmp_path / "config.json").write_text(config)
     origin = describe(path)
     assert (origin.mean, origin.std) == ((0.5,) * 3, (0.25,) * 3)
-    assert origin.licence == "apache-2.0"
+    assert origin.licence == "Apache-2.0"
 
 
 def _references():
     """Recorded outputs on photos, and the photos as the networks saw them."""
     recorded = json.loads((WEIGHTS / "reference_outputs.json").read_text())["images"]
     recorded = recorded[::4]
-    images = [
-        Image.open(SHARED / "data" / "plants" / entry["image"])
-        .convert("RGB")
-        .resize((224, 224), Image.BILINEAR)
-        for entry in recorded
-    ]
-    return recorded, np.stack(images).astype(np.float32) / 127.5 - 1.0
+    images = [_seen(SHARED / "data" / "plants" / e["image"]) for e in recorded]
+    return recorded, np.stack(images)
+
+
+def _seen(path):
+    """A photo as the recorded outputs were made of it, float32 [224, 224, 3]."""
+    photo = Image.open(path).convert("RGB").resize((224, 224), Image.BILINEAR)
+    return np.asarray(photo, np.float32) / 127.5 - 1.0
 
 
 @needs_shared
@@ -110,6 +114,7 @@ def test_published_035_backbone_gives_its_features():
     module = create("mobilenet_v2_0.35", num_classes=3, **origin.settings)
     variables, report = load_pretrained(path, module, zeros_of(module, 224))
     assert len(report.loaded) == 260
+    fetch_weights.check(published.TABLE["keras/mobilenet_v2_0.35_no_top"], path)
     recorded, images = _references()
     features = jax.jit(lambda v, x: module.apply(v, x, method="features"))
     actual = features(variables, images)
@@ -119,14 +124,19 @@ def test_published_035_backbone_gives_its_features():
     np.testing.assert_allclose(actual.mean(axis=1), mean, atol=2e-5)
 
 
+def _folded(kind):
+    """One of the two real networks with 1,001 ImageNet classes, and its variables."""
+    path = WEIGHTS / f"mobilenet_v2_1.0_224_imagenet_{kind}_dequant.npz"
+    origin = describe(path)
+    assert (origin.format, origin.num_classes) == ("folded_mobilenet_v2", 1001)
+    module = create("mobilenet_v2_1.0", num_classes=1001, **origin.settings)
+    return module, load_pretrained(path, module, zeros_of(module, 224))[0]
+
+
 @needs_shared
 def test_folded_networks_name_the_plants():
     for kind in ("qat", "ptq"):
-        path = WEIGHTS / f"mobilenet_v2_1.0_224_imagenet_{kind}_dequant.npz"
-        origin = describe(path)
-        assert (origin.format, origin.num_classes) == ("folded_mobilenet_v2", 1001)
-        module = create("mobilenet_v2_1.0", num_classes=1001, **origin.settings)
-        variables, _ = load_pretrained(path, module, zeros_of(module, 224))
+        module, variables = _folded(kind)
         recorded, images = _references()
         probabilities = jax.nn.softmax(jax.jit(module.apply)(variables, images))
         for row, entry in zip(probabilities, recorded, strict=True):
@@ -135,39 +145,27 @@ def test_folded_networks_name_the_plants():
             np.testing.assert_allclose(row[np.array(classes)], expected, atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def keras_network():
-    """Keras' own MobileNetV2 0.35 with random weights and statistics."""
-    import tensorflow as tf
+@needs_shared
+def test_most_daisies_are_daisies():
+    """Ox-eye daisies, some of them seedlings, by the two real ImageNet networks."""
+    module, variables = _folded("ptq")
+    paths = sorted((SHARED / "data" / "plants" / "images").glob("leucanthemum-*"))
+    images = np.stack([_seen(path) for path in paths[::4]])
+    logits = jax.jit(module.apply)(variables, images)
+    assert (logits.argmax(axis=1) == DAISY).mean() > 0.5
 
-    network = tf.keras.applications.MobileNetV2(
-        input_shape=(64, 64, 3),
-        alpha=0.35,
-        weights=None,
-        classes=11,
-        classifier_activation=None,
-    )
-    rng = np.random.default_rng(0)
-    network.set_weights(
-        [
-            rng.uniform(0.5, 1.5, value.shape)
-            if value.ndim == 1
-            else rng.normal(0, np.prod(value.shape[:-1]) ** -0.5, value.shape)
-            for value in network.get_weights()
-        ]
-    )
-    return network
+
+@pytest.fixture(scope="module")
+def keras():
+    return keras_network.build(0.35)
 
 
 # Keras 3 reads its TensorFlow variables in a way that NumPy 2 deprecates.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("name", ["w.weights.h5", "legacy.h5"])
-def test_keras_gives_the_same_logits(keras_network, tmp_path, name):
+def test_keras_gives_the_same_logits(keras, tmp_path, name):
     path = tmp_path / name
-    if name == "w.weights.h5":
-        keras_network.save_weights(path)
-    else:
-        _save_legacy(keras_network, path)
+    keras_network.save(keras, path)
     origin = describe(path)
     assert origin.settings == {"padding": "tf", "bn_eps": 1e-3}
     assert origin.num_classes == 11
@@ -175,19 +173,8 @@ def test_keras_gives_the_same_logits(keras_network, tmp_path, name):
     variables, report = load_pretrained(path, module, zeros_of(module, 64))
     assert (len(report.loaded), report.new) == (262, ())
     images = np.random.default_rng(1).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
-    expected = np.asarray(keras_network(images, training=False))
+    entry = published.TABLE["keras/mobilenet_v2_0.35"]
+    fetch_weights.check(dataclasses.replace(entry, num_classes=11), path)
+    expected = np.asarray(keras(images, training=False))
     actual = jax.jit(module.apply)(variables, images)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
-
-
-def _save_legacy(network, path):
-    """As Keras 2 did, and the files that its applications download."""
-    import h5py
-
-    with h5py.File(path, "w") as out:
-        for layer in network.layers:
-            for variable in layer.weights:
-                name = variable.path.split("/")[-1]
-                if name == "kernel" and "depthwise" in layer.name:
-                    name = "depthwise_kernel"
-                out[f"{layer.name}/{layer.name}/{name}:0"] = variable.numpy()

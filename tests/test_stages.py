@@ -13,7 +13,10 @@ NO_JAX = ("demo_data", "export_dataset", "audit", "download", "split") + (
     "pack",
     "combine",
 )
-NO_TENSORFLOW = ("preview", "baseline", "evaluate", "predict", "calibrate", "report")
+NO_TENSORFLOW = ("fetch_weights", "preview", "baseline", "evaluate", "predict") + (
+    "calibrate",
+    "report",
+)
 
 
 def imported(stage_names):

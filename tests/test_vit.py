@@ -36,7 +36,10 @@ def _random(module):
         ("vit_base_patch16_224", 86_567_656),
         ("vit_base_patch16_384", 86_859_496),
         ("vit_small_patch16_224", 22_050_664),
+        # 380 positions more, as for the base.
+        ("vit_small_patch16_384", 22_050_664 + (576 - 196) * 384),
         ("vit_tiny_patch16_224", 5_717_416),
+        ("vit_tiny_patch16_384", 5_717_416 + (576 - 196) * 192),
     ],
 )
 def test_parameter_count(name, count):
@@ -131,6 +134,49 @@ def test_remat_changes_nothing():
         gradient(plain),
         gradient(plain.clone(remat=True)),
     )
+
+
+def test_remat_stores_little_for_the_backward_pass():
+    """What autodiff keeps between the passes, whatever a compiler makes of it."""
+
+    def kept(remat):
+        module = _tiny(image_size=32, width=48, depth=12, remat=remat)
+        images = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
+        params = jax.eval_shape(module.init, jax.random.key(0), images)
+
+        def backward(params, images):
+            return jax.vjp(lambda p: module.apply(p, images, train=True), params)[1]
+
+        leaves = jax.tree.leaves(jax.eval_shape(backward, params, images))
+        weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return sum(leaf.size for leaf in leaves) - weights
+
+    assert kept(remat=True) < 0.2 * kept(remat=False)
+
+
+@pytest.mark.parametrize("side", [96, 160, 512])
+def test_other_image_sizes_are_a_matter_of_positions(side):
+    module = create("vit_tiny_patch16_224", num_classes=5, image_size=side)
+    images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+    logits, variables = jax.eval_shape(
+        module.init_with_output, jax.random.key(0), images
+    )
+    tokens = 1 + (side // 16) ** 2
+    assert variables["params"]["pos_embedding"].shape == (1, tokens, 192)
+    assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
+
+
+def test_the_key_alone_decides_what_is_dropped():
+    module = _tiny(drop_path=0.5, dropout=0.5)
+    variables = _random(module)
+
+    @jax.jit
+    def logits(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return module.apply(variables, _images(), train=True, rngs=rngs)
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert not np.allclose(logits(1), logits(2))
 
 
 def test_bfloat16_keeps_parameters_and_results_in_float32():

@@ -23,36 +23,42 @@ def zeros_of(module, side=SIDE):
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def google_arrays(tokens=10, classes=5, depth=2):
+def google_arrays(
+    tokens=10, classes=5, depth=2, *, patch=PATCH, width=WIDTH, heads=HEADS, mlp=MLP
+):
     """A small ViT in the naming of the public augreg checkpoints."""
-    split = WIDTH // HEADS
+    split = width // heads
     shapes = {
-        "cls": (1, 1, WIDTH),
-        "embedding/kernel": (PATCH, PATCH, 3, WIDTH),
-        "embedding/bias": (WIDTH,),
-        "head/kernel": (WIDTH, classes),
+        "cls": (1, 1, width),
+        "embedding/kernel": (patch, patch, 3, width),
+        "embedding/bias": (width,),
+        "head/kernel": (width, classes),
         "head/bias": (classes,),
-        "Transformer/posembed_input/pos_embedding": (1, tokens, WIDTH),
-        "Transformer/encoder_norm/scale": (WIDTH,),
-        "Transformer/encoder_norm/bias": (WIDTH,),
+        "Transformer/posembed_input/pos_embedding": (1, tokens, width),
+        "Transformer/encoder_norm/scale": (width,),
+        "Transformer/encoder_norm/bias": (width,),
     }
     for i in range(depth):
         block = f"Transformer/encoderblock_{i}"
         attention = f"{block}/MultiHeadDotProductAttention_1"
         for part in ("query", "key", "value"):
-            shapes[f"{attention}/{part}/kernel"] = (WIDTH, HEADS, split)
-            shapes[f"{attention}/{part}/bias"] = (HEADS, split)
-        shapes[f"{attention}/out/kernel"] = (HEADS, split, WIDTH)
-        shapes[f"{attention}/out/bias"] = (WIDTH,)
+            shapes[f"{attention}/{part}/kernel"] = (width, heads, split)
+            shapes[f"{attention}/{part}/bias"] = (heads, split)
+        shapes[f"{attention}/out/kernel"] = (heads, split, width)
+        shapes[f"{attention}/out/bias"] = (width,)
         for norm in ("LayerNorm_0", "LayerNorm_2"):
-            shapes[f"{block}/{norm}/scale"] = (WIDTH,)
-            shapes[f"{block}/{norm}/bias"] = (WIDTH,)
-        shapes[f"{block}/MlpBlock_3/Dense_0/kernel"] = (WIDTH, MLP)
-        shapes[f"{block}/MlpBlock_3/Dense_0/bias"] = (MLP,)
-        shapes[f"{block}/MlpBlock_3/Dense_1/kernel"] = (MLP, WIDTH)
-        shapes[f"{block}/MlpBlock_3/Dense_1/bias"] = (WIDTH,)
+            shapes[f"{block}/{norm}/scale"] = (width,)
+            shapes[f"{block}/{norm}/bias"] = (width,)
+        shapes[f"{block}/MlpBlock_3/Dense_0/kernel"] = (width, mlp)
+        shapes[f"{block}/MlpBlock_3/Dense_0/bias"] = (mlp,)
+        shapes[f"{block}/MlpBlock_3/Dense_1/kernel"] = (mlp, width)
+        shapes[f"{block}/MlpBlock_3/Dense_1/bias"] = (width,)
     rng = np.random.default_rng(0)
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+# As arguments of `google_arrays`: the registered vit_mini_patch8_64.
+MINI = {"patch": 8, "width": 128, "heads": 4, "mlp": 384, "depth": 4, "tokens": 65}
 
 
 def google_file(tmp_path, **changes):

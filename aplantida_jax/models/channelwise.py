@@ -8,6 +8,8 @@ is broadcast to all positions: most of a training step, otherwise. On accelerato
 plain form is right, and is what runs there.
 """
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,11 +43,15 @@ class BatchNorm(nn.Module):
         epsilon: added to the variance.
         momentum: what the running statistics keep of themselves in a step.
         initial_scale: of every channel.
+        frozen: regex over parameter paths, "" matches none. A norm all of whose
+            parameters it matches uses its running statistics in training too, and
+            keeps them, as Keras' does with trainable=False.
     """
 
     epsilon: float
     momentum: float
     initial_scale: float = 1.0
+    frozen: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -59,14 +65,22 @@ class BatchNorm(nn.Module):
             factor = scale * lax.rsqrt(var.value + self.epsilon)  # [c]
             y = x.astype(jnp.float32) * factor + (bias - mean.value * factor)
             return y.astype(x.dtype)
-        batch_mean, batch_var = _moments(x)
-        if not self.is_initializing():
-            mean.value += (1 - self.momentum) * (batch_mean - mean.value)
-            var.value += (1 - self.momentum) * (batch_var - var.value)
-        factor = scale * lax.rsqrt(batch_var + self.epsilon)  # [c]
-        offset = bias - batch_mean * factor  # [c]
+        used_mean, used_var = mean.value, var.value
+        if not self._is_frozen():
+            used_mean, used_var = _moments(x)
+            if not self.is_initializing():
+                mean.value += (1 - self.momentum) * (used_mean - mean.value)
+                var.value += (1 - self.momentum) * (used_var - var.value)
+        factor = scale * lax.rsqrt(used_var + self.epsilon)  # [c]
+        offset = bias - used_mean * factor  # [c]
         y = x.astype(jnp.float32) * spread(factor, x.shape) + spread(offset, x.shape)
         return y.astype(x.dtype)
+
+    def _is_frozen(self) -> bool:
+        if not self.frozen:
+            return False
+        names = ("/".join((*self.path, leaf)) for leaf in ("scale", "bias"))
+        return all(re.search(self.frozen, name) for name in names)
 
 
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -5,7 +5,7 @@ Each function returns a table: for each of our paths (with the collection in fro
 they say all that a file of the format must hold, and all that it may.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,11 @@ class Source(NamedTuple):
 
 
 Table = dict[str, Source]
+
+
+def own(names: Iterable[str]) -> Table:
+    """A checkpoint of ours: every array under its own name."""
+    return {name: Source((name,), _same) for name in names}
 
 
 def google_vit(depth: int) -> Table:

@@ -43,6 +43,7 @@ class Format:
         mean, std: of RGB in 0..1, the input's normalisation.
         image_size: arrays -> side in pixels of what the network was trained on.
         table: (arrays, module) -> where each of our parameters comes from.
+        has_statistics: false where BatchNorm's are made up.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Format:
     std: Triple
     image_size: Callable[[Arrays], int]
     table: Callable[[Arrays, Any], foreign_names.Table]
+    has_statistics: bool = True
 
 
 FORMATS = (
@@ -120,12 +122,23 @@ FORMATS = (
         std=_HALF,
         image_size=lambda arrays: 224,
         table=lambda arrays, module: foreign_names.folded_mobilenet_v2(module.bn_eps),
+        has_statistics=False,
     ),
 )
 
 # Keys that are no weights of the network that classifies.
 _IGNORED = re.compile(
     r".*\.num_batches_tracked|optimizer_weights/.*|pre_logits/(kernel|bias)"
+)
+# What networks alike have, and ours has not: they are refused by name, at once.
+_OTHERS = (
+    (r"(conv_root|gn_root|block\d+)/.*|patch_embed\.backbone\..*", "a ResNet stem"),
+    (r".*rel_pos.*|rope\..*", "relative positions"),
+    (r"fc_norm\..*|attn_pool\..*", "another pooling than the class token's"),
+    (r"norm_pre\..*", "a norm before its blocks"),
+    (r"reg_token|register_tokens", "register tokens"),
+    (r"dist_token|head_dist\..*", "a distillation token"),
+    (r"blocks\.\d+\.(ls[12]\.gamma|attn\.[qk]_norm\..*)", "scales in its blocks"),
 )
 # Public checkpoints number a block's modules by place, newer code numbers each kind.
 _GOOGLE_SYNONYMS = (
@@ -139,9 +152,19 @@ def detect(arrays: Arrays, *, where: object) -> Format:
     """The format of arrays that `normalise` returned, or a UserError."""
     for known in FORMATS:
         if all(mark in arrays for mark in known.marks):
+            _refuse_others(arrays, known, where)
             return known
     names = ", ".join(known.name for known in FORMATS)
     raise UserError(f"{where} is none of {names}; it holds {some(arrays)}")
+
+
+def _refuse_others(arrays: Arrays, known: Format, where: object) -> None:
+    for pattern, what in _OTHERS:
+        if names := [name for name in arrays if re.fullmatch(pattern, name)]:
+            raise UserError(
+                f"{where} looks like {known.name}, but has {what} ({some(names)}), "
+                f"which our {known.module.__name__} has not"
+            )
 
 
 def normalise(arrays: Arrays) -> tuple[Arrays, list[str]]:

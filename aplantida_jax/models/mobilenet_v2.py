@@ -148,6 +148,7 @@ class UnitOptions:
     padding: str
     bn_eps: float
     bn_momentum: float
+    frozen_norms: str
     depthwise: str
     dtype: str
 
@@ -179,6 +180,7 @@ class Unit(nn.Module):
             epsilon=options.bn_eps,
             momentum=options.bn_momentum,
             initial_scale=self.initial_scale,
+            frozen=options.frozen_norms,
         )
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -223,6 +225,9 @@ class MobileNetV2(ClassifierHead):
         bn_eps: Keras 1e-3, timm and torchvision 1e-5; it too follows the weights.
         bn_momentum: of the running statistics; 0.9 settles within the few hundred steps
             of a short run.
+        frozen_norms: regex over parameter paths, "" for none: the norms that it matches
+            keep and use their running statistics in training, see channelwise.py. For
+            batches too small for statistics, and for weights that have none.
         depthwise: "shifted", "convolution", or "auto": by the default backend.
         dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
         remat: recompute the blocks in the backward pass instead of storing them.
@@ -232,13 +237,19 @@ class MobileNetV2(ClassifierHead):
     padding: str = "tf"
     bn_eps: float = 1e-3
     bn_momentum: float = 0.9
+    frozen_norms: str = ""
     depthwise: str = "auto"
     dtype: str = "float32"
     remat: bool = False
 
     def setup(self) -> None:
         options = UnitOptions(
-            self.padding, self.bn_eps, self.bn_momentum, self.depthwise, self.dtype
+            padding=self.padding,
+            bn_eps=self.bn_eps,
+            bn_momentum=self.bn_momentum,
+            frozen_norms=self.frozen_norms,
+            depthwise=self.depthwise,
+            dtype=self.dtype,
         )
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         self.stem = Unit(stem_channels(self.width), "full", options, stride=2)

@@ -9,6 +9,7 @@ import difflib
 from typing import Any
 
 from aplantida_jax.errors import UserError
+from aplantida_jax.models import attention
 from aplantida_jax.models.head import ClassifierHead
 from aplantida_jax.models.mobilenet_v2 import MobileNetV2
 from aplantida_jax.models.vit import VisionTransformer
@@ -33,12 +34,14 @@ _MOBILENET_V2: dict[str, dict[str, Any]] = {
     "mobilenet_v2_0.5": {"width": 0.5},
     "mobilenet_v2_0.75": {"width": 0.75},
     "mobilenet_v2_1.0": {"width": 1.0},
+    "mobilenet_v2_1.3": {"width": 1.3},
     "mobilenet_v2_1.4": {"width": 1.4},
 }
 NAMES = (*_VIT, *_MOBILENET_V2)
 
 _CHOICES = {
     "dtype": ("float32", "bfloat16"),
+    "attention": attention.CHOICES,
     "gelu": ("tanh", "exact"),
     "padding": ("tf", "torch"),
     "depthwise": ("auto", "shifted", "convolution"),
@@ -58,22 +61,38 @@ def create(name: str, *, num_classes: int, **overrides: Any) -> ClassifierHead:
     Raises:
         UserError: unknown name, field or value, or a size that the model can't take.
     """
-    if name not in NAMES:
-        close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"there is no model '{name}': did you mean '{close}'? All of them: "
-            + ", ".join(NAMES)
-        )
+    _check_name(name)
     _check_choices(overrides)
     if name in _VIT:
         return _create_vit(name, {**_VIT[name], **overrides}, num_classes)
     return _create_mobilenet_v2(name, {**_MOBILENET_V2[name], **overrides}, num_classes)
 
 
+def settings(name: str) -> frozenset[str]:
+    """The fields that `create` takes for `name`, beside image_size.
+
+    Raises:
+        UserError: unknown name.
+    """
+    _check_name(name)
+    module = VisionTransformer if name in _VIT else MobileNetV2
+    fields = {field.name for field in dataclasses.fields(module)}
+    return frozenset(fields - {"parent", "name"})
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]
+        raise UserError(
+            f"there is no model '{name}': did you mean '{close}'? All of them: "
+            + ", ".join(NAMES)
+        )
+
+
 def _create_vit(
     name: str, fields: dict[str, Any], num_classes: int
 ) -> VisionTransformer:
-    _check_fields(name, fields, VisionTransformer)
+    _check_fields(name, fields)
     size, patch = fields["image_size"], fields["patch"]
     if size < patch or size % patch:
         raise UserError(f"{name}: image_size {size} is not a multiple of {patch}")
@@ -87,7 +106,7 @@ def _create_mobilenet_v2(
     size = fields.pop("image_size", _LEAST_SIDE)
     if size < _LEAST_SIDE:
         raise UserError(f"{name}: image_size {size} is less than {_LEAST_SIDE}")
-    _check_fields(name, fields, MobileNetV2)
+    _check_fields(name, fields)
     return MobileNetV2(num_classes=num_classes, **fields)
 
 
@@ -99,9 +118,9 @@ def _check_choices(fields: dict[str, Any]) -> None:
             )
 
 
-def _check_fields(name: str, fields: dict[str, Any], module: type) -> None:
-    known = {field.name for field in dataclasses.fields(module)} - {"parent", "name"}
-    if unknown := sorted(set(fields) - known):
+def _check_fields(name: str, fields: dict[str, Any]) -> None:
+    known = settings(name)
+    if unknown := sorted(fields.keys() - known):
         raise UserError(
             f"{name} has no setting {', '.join(unknown)}: it has {sorted(known)} (do "
             "the pretrained weights belong to another kind of model?)"

@@ -31,6 +31,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from aplantida_jax.models import attention
 from aplantida_jax.models.head import ClassifierHead
 
 # Variance 1 / d of each of query, key and value, as Xavier gives for three d x d
@@ -65,6 +66,7 @@ class Attention(nn.Module):
 
     heads: int
     dtype: str
+    implementation: attention.Implementation
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -76,8 +78,8 @@ class Attention(nn.Module):
             name="qkv",
         )(x)  # [b, n, 3, heads, d/heads]
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        mixed = jax.nn.dot_product_attention(
-            query, key, value
+        mixed = attention.attend(
+            query, key, value, implementation=self.implementation
         )  # [b, n, heads, d/heads]
         return nn.DenseGeneral(
             width,
@@ -115,10 +117,11 @@ class Block(nn.Module):
     gelu: str
     drop_path: float
     dtype: str
+    implementation: attention.Implementation
 
     def setup(self) -> None:
         self.norm1 = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
-        self.attention = Attention(self.heads, self.dtype)
+        self.attention = Attention(self.heads, self.dtype, self.implementation)
         self.norm2 = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.mlp = Mlp(self.mlp_dim, self.gelu, self.dtype)
         # One draw per image: stochastic depth, Huang et al. 2016.
@@ -139,6 +142,7 @@ class VisionTransformer(ClassifierHead):
             from 0 at the first.
         dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
         remat: recompute the blocks in the backward pass instead of storing them.
+        attention: "auto", "xla" or "cudnn", see attention.py; changes speed and memory.
     """
 
     image_size: int = 224
@@ -151,6 +155,7 @@ class VisionTransformer(ClassifierHead):
     drop_path: float = 0.0
     dtype: str = "float32"
     remat: bool = False
+    attention: str = "auto"
 
     def setup(self) -> None:
         tokens = 1 + (self.image_size // self.patch) ** 2
@@ -162,9 +167,15 @@ class VisionTransformer(ClassifierHead):
             "pos_embedding", nn.initializers.normal(0.02), (1, tokens, self.width)
         )
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        implementation = attention.choose(
+            self.attention,
+            attention.Device.current(),
+            dtype=self.dtype,
+            head_width=self.width // self.heads,
+        )
         rates = [self.drop_path * i / max(1, self.depth - 1) for i in range(self.depth)]
         self.blocks = [
-            block(self.heads, self.mlp_dim, self.gelu, rate, self.dtype)
+            block(self.heads, self.mlp_dim, self.gelu, rate, self.dtype, implementation)
             for rate in rates
         ]
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)

@@ -2,13 +2,15 @@
 
 The container is told by the first bytes, not by the name: a NumPy archive (.npz), a
 .safetensors, or an HDF5 file (Keras .h5 and .weights.h5). Anything else, a PyTorch
-pickle above all, and whatever is torn or damaged, is a UserError of one line.
+pickle above all, and whatever is torn or damaged, is a UserError of one line. Arrays of
+bfloat16, which NumPy has not, come as float32.
 """
 
 import zipfile
 import zlib
 from pathlib import Path
 
+import ml_dtypes  # also teaches NumPy, and so safetensors, what bfloat16 is
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -57,7 +59,7 @@ def _read_npz(path: Path) -> Arrays:
     if any(not name.endswith(".npy") for name in names):
         raise UserError(f"{path} is a zip file, but no .npz: {_NO_PICKLE}")
     with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+        return {name: _plain(stored[name]) for name in stored.files}
 
 
 def _read_hdf5(path: Path) -> Arrays:
@@ -78,9 +80,15 @@ def _read_safetensors(path: Path) -> tuple[Arrays, dict[str, str]]:
     try:
         with safe_open(path, framework="np") as stored:
             names = list(stored.keys())
-            return {name: stored.get_tensor(name) for name in names}, (
-                stored.metadata() or {}
-            )
+            arrays = {name: _plain(stored.get_tensor(name)) for name in names}
+            return arrays, stored.metadata() or {}
     except (SafetensorError, TypeError, AttributeError) as error:
-        # NumPy has no bfloat16, for one.
+        # NumPy has no float8, for one.
         raise UserError(f"{path} is damaged, or NumPy can't hold it: {error}") from None
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """bfloat16 as float32; .npz files hold it as two bytes of no kind, "V2"."""
+    if array.dtype == np.dtype("V2"):
+        array = array.view(ml_dtypes.bfloat16)
+    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
