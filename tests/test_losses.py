@@ -189,3 +189,30 @@ def test_logit_adjustment_with_tau_1_is_bayes_rule():
     np.testing.assert_allclose(jax.nn.softmax(adjusted), expected, rtol=1e-4)
     none = losses.adjust_logits(jnp.asarray(logits(11)), np.log(prior), tau=0.0)
     np.testing.assert_array_equal(none, logits(11))
+
+
+COUNT = np.array([1, 10, 100, 0])
+
+
+@pytest.mark.parametrize(
+    ("method", "beta", "ratios"),
+    [
+        ("balanced", 0.0, [100, 10, 1]),
+        ("square_root", 0.0, [10, np.sqrt(10), 1]),
+        ("effective_number", 0.0, [1, 1, 1]),
+        # Cui et al. 2019, eq. 2: (1 - b^n) / (1 - b) images count, by hand at b = 1/2.
+        ("effective_number", 0.5, [2.0, 1.0 / (1 - 0.5**10), 1.0]),
+        ("effective_number", 1 - 1e-9, [100, 10, 1]),
+    ],
+)
+def test_class_weights_by_hand(method, beta, ratios):
+    weights = losses.class_weights(COUNT, method=method, beta=beta)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights[:3] / weights[2], ratios, rtol=1e-4)
+    assert weights[3] == 0
+    mean_over_images = (weights * COUNT).sum() / COUNT.sum()
+    assert mean_over_images == pytest.approx(1, rel=1e-6)
+
+
+def test_no_class_weights_are_none():
+    assert losses.class_weights(COUNT, method="none") is None

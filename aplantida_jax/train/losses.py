@@ -7,6 +7,7 @@ its share of a loss is 0 too, without infinities.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # exp(-1e9) is 0 in float32, and 0 * -1e9 is 0, where 0 * -inf would be NaN.
 MASKED = -1e9
@@ -94,3 +95,31 @@ def adjust_logits(logits: jax.Array, log_prior: jax.Array, *, tau: float) -> jax
     `log_prior` float [c] is the log of the classes' training frequencies.
     """
     return logits + tau * log_prior
+
+
+def class_weights(
+    count: np.ndarray, *, method: str, beta: float = 0.0
+) -> np.ndarray | None:
+    """Weights of the classes' images in the cross-entropy, for a long tail.
+
+    Args:
+        count: int [c], training images of each class.
+        method: "none"; "balanced" is 1 / n; "square_root" 1 / sqrt(n);
+            "effective_number" (1 - beta) / (1 - beta^n), Cui et al. 2019, which goes
+            from no weights at beta = 0 to "balanced" towards 1.
+        beta: in 0..1, 1 excluded.
+
+    Returns:
+        float32 [c] whose mean over the training images is 1, so that the learning rate
+        keeps its meaning; 0 for a class without images. None for "none".
+    """
+    if method == "none":
+        return None
+    n = np.maximum(np.asarray(count, np.float64), 1)
+    weight = {
+        "balanced": 1 / n,
+        "square_root": 1 / np.sqrt(n),
+        "effective_number": (1 - beta) / (1 - beta**n),
+    }[method]
+    weight = np.where(np.asarray(count) > 0, weight, 0.0)
+    return (weight * np.sum(count) / np.sum(weight * count)).astype(np.float32)

@@ -12,9 +12,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from aplantida_jax.errors import UserError
+from aplantida_jax.train.optimizer import Optimizer
 
 
 @dataclasses.dataclass
@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         key: of the run's manifest: its configuration and inputs.
         step: batches done.
-        iterator: state of the grain iterator.
+        iterator: state of the grain iterator of every process.
         examples: fingerprint of the training set that the iterator's state belongs to.
         best: {"epoch", "step", "metrics"} of the best epoch so far, {} before.
         history: a record an epoch.
@@ -34,7 +34,7 @@ class Progress:
     key: str
     examples: str
     step: int = 0
-    iterator: dict[str, Any] = dataclasses.field(default_factory=dict)
+    iterator: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     finished: bool = False
@@ -59,7 +59,7 @@ class TrainState(flax.struct.PyTreeNode):
         step: int32, batches seen.
         params, batch_stats: the network; batch_stats is {} for a ViT.
         ema: moving average of params, {} when off.
-        opt_state: of optax.
+        opt_state: of `optimizer.Optimizer`.
         sums: float32 scalars over the epoch so far: loss, top1, count.
     """
 
@@ -71,9 +71,7 @@ class TrainState(flax.struct.PyTreeNode):
     sums: dict[str, jax.Array]
 
 
-def create(
-    variables: Any, tx: optax.GradientTransformation, *, ema_decay: float
-) -> TrainState:
+def create(variables: Any, tx: Optimizer, *, ema_decay: float) -> TrainState:
     """A state at step 0 from a module's variables."""
     params = variables["params"]
     return TrainState(
@@ -82,7 +80,7 @@ def create(
         batch_stats=variables.get("batch_stats", {}),
         # A copy: the step donates its input, and a buffer can be donated once.
         ema=jax.tree.map(jnp.copy, params) if ema_decay else {},
-        opt_state=tx.init(params),
+        opt_state=jax.jit(tx.init)(params),
         sums=zero_sums(),
     )
 
@@ -95,6 +93,17 @@ def zero_sums() -> dict[str, jax.Array]:
 def evaluation_variables(state: TrainState) -> dict[str, Any]:
     """The variables to evaluate and keep: the average when there is one."""
     return {"params": state.ema or state.params, "batch_stats": state.batch_stats}
+
+
+def training_variables(state: TrainState) -> dict[str, Any]:
+    """The rest of the state, which evaluation does not need."""
+    return {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        "sums": state.sums,
+        # Beside an average, the raw parameters are a tree of their own.
+        "params": state.params if state.ema else {},
+    }
 
 
 def init_variables(module: Any, *, image_size: int, seed: int) -> Any:

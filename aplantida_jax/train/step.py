@@ -1,10 +1,10 @@
 """The compiled train and evaluation steps.
 
 What differs between experiments of one shape without changing the computation (learning
-rate, class mask, class prior) is an argument, so that they share one compilation.
+rate, class mask, class prior and weights) is an argument, so that they share one
+compilation.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,81 +13,52 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from aplantida_jax.train import device_augment, losses, mixup
+from aplantida_jax.train import device_augment, losses, parameter_groups
+from aplantida_jax.train.inputs import Batch, Constants, Inputs, keys, prepare
+from aplantida_jax.train.optimizer import Optimizer
 from aplantida_jax.train.state import TrainState
 
-Batch = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Constants:
-    """Arrays that a run's steps share; arguments, not compiled in.
-
-    Attributes:
-        class_mask: bool [c], the classes that the model answers with.
-        log_prior: float32 [c], log of the training frequencies (for logit adjustment).
-    """
-
-    class_mask: jax.Array
-    log_prior: jax.Array
-
-
-jax.tree_util.register_dataclass(
-    Constants, data_fields=["class_mask", "log_prior"], meta_fields=[]
-)
+Metrics = dict[str, jax.Array]
 
 
 def make_train_step(
-    module: Any, tx: optax.GradientTransformation, config: Any
-) -> Callable[
-    [TrainState, Batch, ArrayLike, Constants], tuple[TrainState, dict[str, jax.Array]]
-]:
+    module: Any,
+    tx: Optimizer,
+    config: Any,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Callable[[TrainState, Batch, ArrayLike, Constants], tuple[TrainState, Metrics]]:
     """(state, batch, learning_rate, constants) -> (state, {loss, grad_norm}).
+
+    The state is donated. `grad_norm` is of the batch's gradient, before clipping, by
+    the parameters that train.
 
     Args:
         module: flax module; called with train=True.
-        tx: from `optimizer.make`, without learning rate.
+        tx: from `optimizer.make`.
         config: the whole configuration.
+        sharding: of the state and the metrics that come out, None is the compiler's.
     """
 
     def train_step(
         state: TrainState, batch: Batch, rate: ArrayLike, constants: Constants
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        rng_images, rng_dropout = jax.random.split(rng)
-        images, targets, teacher = _inputs(rng_images, batch, constants, config)
-
-        def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-            logits, changed = module.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                rngs={"dropout": rng_dropout},
-                mutable=["batch_stats"],
-            )
-            logits = losses.mask_classes(logits, constants.class_mask)
-            loss = _loss(logits, targets, teacher, constants, config)
-            stats = changed.get("batch_stats", {})
-            return loss, (stats, logits)
-
-        (loss, (stats, logits)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params
+    ) -> tuple[TrainState, Metrics]:
+        grads, loss, stats, hits = _differentiate(
+            module, tx, state, batch, constants, config
         )
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(
-            state.params, jax.tree.map(lambda u: -jnp.asarray(rate) * u, updates)
+        params, ema, opt_state = tx.update(
+            grads, state.opt_state, state.params, state.ema, step=state.step, rate=rate
         )
         state = state.replace(
             step=state.step + 1,
             params=params,
             batch_stats=stats,
-            ema=_average(state.ema, params, config.train, state.step),
+            ema=ema,
             opt_state=opt_state,
-            sums=_add(state.sums, loss, logits, targets),
+            sums=_add(state.sums, loss, hits),
         )
         return state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=sharding)
 
 
 def make_evaluation_step(
@@ -107,99 +78,81 @@ def make_evaluation_step(
     return jax.jit(evaluation_step)
 
 
-def _inputs(
-    rng: jax.Array, batch: Batch, constants: Constants, config: Any
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Augmented images, target rows, and teacher rows when distilling."""
-    rng_colour, rng_mix = jax.random.split(rng)
-    images = device_augment.augment(
-        rng_colour, device_augment.to_unit(batch["image"]), augment=config.augment
+def _differentiate(
+    module: Any,
+    tx: Optimizer,
+    state: TrainState,
+    batch: Batch,
+    constants: Constants,
+    config: Any,
+) -> tuple[Any, jax.Array, Any, jax.Array]:
+    """(gradients, loss, new batch_stats, bool [b] of right answers) of a batch."""
+    rng_images, rng_dropout = keys(config.seed, state.step)
+    inputs = prepare(rng_images, batch, constants, config)
+    loss_of = _loss_function(module, state, inputs, rng_dropout, constants, config)
+    trained, fixed = tx.split(state.params)
+    (loss, (stats, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+        trained, fixed
     )
-    targets = losses.smoothed_targets(
-        batch["label"], constants.class_mask, smoothing=config.train.label_smoothing
-    )
-    rows: tuple[jax.Array, ...] = (targets,)
-    if config.distill.mode != "none":
-        teacher = losses.expand_soft_labels(
-            batch["teacher_class"],
-            batch["teacher_logprob"],
-            batch["teacher_tail"],
-            constants.class_mask,
-        )
-        rows = (targets, teacher)
-    images, rows = mixup.mix(rng_mix, images, rows, augment=config.augment)
+    # A mixed image counts as its larger part.
+    hits = logits.argmax(-1) == inputs.targets.argmax(-1)
+    return gradients, loss, stats, hits
+
+
+def _loss_function(
+    module: Any,
+    state: TrainState,
+    inputs: Inputs,
+    rng_dropout: jax.Array,
+    constants: Constants,
+    config: Any,
+) -> Callable[[Any, Any], tuple[jax.Array, tuple[Any, jax.Array]]]:
+    """(parameters that train, the others) -> (loss, (new batch_stats, logits))."""
     images = device_augment.normalise(
-        images, mean=config.input.mean, std=config.input.std
+        inputs.images, mean=config.input.mean, std=config.input.std
     )
-    return images, rows[0], rows[1] if len(rows) > 1 else None
+
+    def loss_of(trained: Any, fixed: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        logits, changed = module.apply(
+            {
+                "params": parameter_groups.merge(trained, fixed),
+                "batch_stats": state.batch_stats,
+            },
+            images,
+            train=True,
+            rngs={"dropout": rng_dropout},
+            mutable=["batch_stats"],
+        )
+        logits = losses.mask_classes(logits, constants.class_mask)
+        loss = _loss(logits, inputs, constants, config)
+        return loss, (changed.get("batch_stats", {}), logits)
+
+    return loss_of
 
 
 def _loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    teacher: jax.Array | None,
-    constants: Constants,
-    config: Any,
+    logits: jax.Array, inputs: Inputs, constants: Constants, config: Any
 ) -> jax.Array:
     adjusted = logits
     if config.train.logit_adjustment:
         adjusted = losses.adjust_logits(
             logits, constants.log_prior, tau=config.train.logit_adjustment
         )
-    entropy = losses.cross_entropy(adjusted, targets)
-    if teacher is None:
+    entropy = losses.cross_entropy(adjusted, inputs.weighted)
+    if inputs.teacher is None:
         return entropy
     distance = losses.distillation_loss(
-        logits, teacher, temperature=config.distill.temperature
+        logits, inputs.teacher, temperature=config.distill.temperature
     )
     return config.distill.kl_weight * distance + config.distill.ce_weight * entropy
 
 
 def _add(
-    sums: dict[str, jax.Array], loss: jax.Array, logits: jax.Array, targets: jax.Array
+    sums: dict[str, jax.Array], loss: jax.Array, hits: jax.Array
 ) -> dict[str, jax.Array]:
-    """The epoch's sums with one more batch; a mixed image counts as its larger part."""
-    hits = jnp.sum(logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
-    count = logits.shape[0]
+    """The epoch's sums with one more batch."""
     return {
-        "loss": sums["loss"] + loss * count,
-        "top1": sums["top1"] + hits,
-        "count": sums["count"] + count,
+        "loss": sums["loss"] + loss * hits.size,
+        "top1": sums["top1"] + jnp.sum(hits).astype(jnp.float32),
+        "count": sums["count"] + hits.size,
     }
-
-
-def _average(ema: Any, params: Any, options: Any, batch: jax.Array) -> Any:
-    """The moving average after a batch; it moves when the parameters do."""
-    if not options.ema_decay:
-        return ema
-    updated = (batch + 1) % options.accumulate == 0
-    decay = jnp.where(updated, options.ema_decay, 1.0)
-    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, params)
-
-
-def make_validation_step(
-    module: Any, config: Any
-) -> Callable[[Any, Batch, Constants], dict[str, jax.Array]]:
-    """(variables, batch with mask, constants) -> sums of loss, top1, top5, count."""
-    evaluation_step = make_evaluation_step(module, config)
-
-    def validation_step(
-        variables: Any, batch: Batch, constants: Constants
-    ) -> dict[str, jax.Array]:
-        logits = evaluation_step(variables, batch["image"], constants.class_mask)
-        label, mask = batch["label"], batch["mask"].astype(jnp.float32)
-        log_p = jax.nn.log_softmax(logits)
-        loss = -jnp.take_along_axis(log_p, label[:, None], axis=1)[:, 0]
-        own = jnp.take_along_axis(logits, label[:, None], axis=1)
-        # Classes before the true one; equal logits in the order of argmax, so that a
-        # head that is still all zeros is not right every time.
-        earlier = jnp.arange(logits.shape[1])[None] < label[:, None]
-        rank = jnp.sum((logits > own) | ((logits == own) & earlier), axis=1)
-        return {
-            "loss": jnp.sum(mask * loss),
-            "top1": jnp.sum(mask * (rank < 1)),
-            "top5": jnp.sum(mask * (rank < 5)),
-            "count": jnp.sum(mask),
-        }
-
-    return jax.jit(validation_step)
