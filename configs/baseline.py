@@ -1,10 +1,12 @@
 """The floor: a pretrained MobileNetV2 without any fine-tuning.
 
     python -m aplantida_jax.main --config=configs/baseline.py \
-        --config.model.pretrained=mobilenet_v2_1.0_224.safetensors
+        --config.model.pretrained=keras/mobilenet_v2_1.0_no_top \
+        [--config.stage=fetch_weights] [--config.baseline.classifier=linear]
 
-Features of the frozen network, classified by the nearest class mean. The plan expects
-30 to 40 % top-1. `:demo` has no weights to load: random features, a true floor.
+Features of the frozen network, classified by the nearest class mean or by a logistic
+regression. The plan expects 30 to 40 % top-1. `:demo` has no weights to load: random
+features, a true floor.
 """
 
 from configs import common, presets

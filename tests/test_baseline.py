@@ -8,7 +8,7 @@ from conftest import CLASSES, PER_CLASS, Dataset, small
 
 from aplantida_jax import paths
 from aplantida_jax.errors import UserError
-from aplantida_jax.evaluate import baseline
+from aplantida_jax.evaluate import baseline, inference
 from aplantida_jax.evaluate.baseline import NearestMean
 from configs import baseline as baseline_config
 
@@ -59,6 +59,32 @@ def test_the_stage_looks_like_an_evaluation(config):
     before = path.stat().st_mtime_ns
     baseline.run(config, workdir)
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_linear_probe_of_a_runs_own_features(config, trained: Dataset):
+    """The run has seen these plants: a probe of its features knows them too."""
+    run = paths.run_dir(trained.teacher(), "teacher_global")
+    config.baseline.classifier = "linear"
+    config.model.pretrained = str(run)
+    workdir = paths.run_dir(config, config.name)
+    baseline.run(config, workdir)
+    found = json.loads((workdir / "evaluate" / "test" / "metrics.json").read_text())
+    assert found["weights"] == "teacher_global"
+    assert found["model"]["classifier"] == "linear"
+    assert found["top1_accuracy"] > 0.4  # of six classes
+    assert [a["name"] for a in found["provenance"]] == [
+        "teacher_global",
+        "dataset_train.jsonl",
+    ]
+
+
+def test_the_feature_function_is_compiled_once(config, dataset: Dataset):
+    module, variables = baseline._frozen(config, CLASSES)
+    pooled = inference.make_features(config, module)
+    for split in ("train", "val", "test"):
+        path = paths.split_file(config, split)
+        inference.features(config, pooled, variables, path)
+    assert pooled._cache_size() == 1
 
 
 def test_dry_run_writes_nothing(config):

@@ -1,11 +1,17 @@
-"""Stage `baseline`: a frozen network and the nearest class mean, the floor to beat.
+"""Stage `baseline`: a frozen network and a simple classifier, the floor to beat.
 
 Pooled features of `config.model.name`, with the weights of `config.model.pretrained`
-and no training; each class is the mean of its training features (Mensink et al. 2013,
-nearest class mean; centred and scaled to unit length, hence cosine). The answer for a
-photo is softmax(cosine / T), where T minimises the loss on val so that `loss` and `ece`
-mean something. Without pretrained weights the features are those of a random network,
-and the JSON says `"weights": "random"`.
+(foreign ones, or a run of ours) and no training. `config.baseline.classifier` says what
+answers from them:
+
+- "nearest_mean": each class is the mean of its training features (Mensink et al. 2013,
+  nearest class mean; centred and scaled to unit length, hence cosine). The answer for a
+  photo is softmax(cosine / T), where T minimises the loss on val so that `loss` and
+  `ece` mean something;
+- "linear": a logistic regression, see linear_probe.py.
+
+Without pretrained weights the features are those of a random network, and the JSON says
+`"weights": "random"`.
 
 Writes `<workdir>/evaluate/<split>/` like stage `evaluate`, so that the report treats it
 as a run.
@@ -20,10 +26,16 @@ from absl import logging
 
 from aplantida_jax import manifest, models, paths
 from aplantida_jax.data import labels, records
-from aplantida_jax.errors import UserError
-from aplantida_jax.evaluate import calibration, inference, outputs, summary
+from aplantida_jax.evaluate import (
+    calibration,
+    inference,
+    linear_probe,
+    outputs,
+    summary,
+)
 from aplantida_jax.evaluate.summary import Subject
-from aplantida_jax.train import setup, state
+from aplantida_jax.models.pretrained import describe
+from aplantida_jax.train import pretraining, setup, state
 
 RANDOM = "random"
 
@@ -66,7 +78,7 @@ def run(config: Any, workdir: Path) -> None:
         stage="baseline",
         out_dir=out_dir,
         inputs=_inputs(config),
-        depends_on=("calibrate", "eval", "input", "model", "region"),
+        depends_on=("baseline", "calibrate", "eval", "input", "model", "region"),
     )
     if job is None:
         return
@@ -96,31 +108,32 @@ def _inputs(config: Any) -> list[manifest.Input]:
         path = paths.split_file(config, split, config.region)
         inputs.append(manifest.Input(path, "split"))
     if config.model.pretrained:
-        weights = Path(config.model.pretrained)
-        if not weights.exists():
-            raise UserError(
-                f"{weights} is missing: give --config.model.pretrained a file of "
-                "weights, or leave it empty for random features"
-            )
-        inputs.append(manifest.Input(weights, "baseline"))
+        inputs.append(pretraining.input_of(config))
     return inputs
 
 
 def _answer(config: Any, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(image_id uint64 [n], label int32 [n], logits [n, classes]) of the split."""
     module, variables = _frozen(config, classes)
-
-    def features(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        path = paths.split_file(config, split, config.region)
-        return inference.features(config, module, variables, path)
-
-    _, label, found = features("train")
-    nearest = NearestMean.fit(found, label, classes=classes)
-    _, label, found = features("val")
-    temperature, _ = calibration.fit_temperature(nearest.cosine(found), label)
+    pooled = inference.make_features(config, module)
+    found = {
+        split: inference.features(
+            config, pooled, variables, paths.split_file(config, split, config.region)
+        )
+        for split in sorted({"train", "val", config.eval.split})
+    }
+    _, train_label, train = found["train"]
+    _, val_label, val = found["val"]
+    image_id, label, features = found[config.eval.split]
+    if config.baseline.classifier == "linear":
+        probe = linear_probe.choose(
+            (train, train_label), (val, val_label), classes=classes
+        )
+        return image_id, label, probe.logits(features)
+    nearest = NearestMean.fit(train, train_label, classes=classes)
+    temperature, _ = calibration.fit_temperature(nearest.cosine(val), val_label)
     logging.info("temperature of the cosines, from val: %.3f", temperature)
-    image_id, label, found = features(config.eval.split)
-    return image_id, label, nearest.cosine(found) / np.float32(temperature)
+    return image_id, label, nearest.cosine(features) / np.float32(temperature)
 
 
 def _frozen(config: Any, classes: int) -> tuple[Any, Any]:
@@ -132,20 +145,24 @@ def _frozen(config: Any, classes: int) -> tuple[Any, Any]:
     if not config.model.pretrained:
         logging.warning("no model.pretrained: features of a random network")
         return module, variables
-    path = config.model.pretrained
+    path = pretraining.path_of(config)
     variables, _ = models.load_pretrained(path, module, variables)
     return module, variables
 
 
 def _subject(config: Any, label_map: labels.LabelMap) -> Subject:
     options = config.model
-    provenance = []
+    provenance: list[dict[str, Any]] = []
     if options.pretrained:
-        name, licence = Path(options.pretrained).name, options.pretrained_licence
-        provenance = [{"name": name, "kind": "weights", "licences": [licence]}]
+        origin = describe(pretraining.path_of(config))
+        provenance = pretraining.provenance(config, origin)
     return Subject(
         run=config.name,
-        model={"name": options.name, "image_size": options.image_size},
+        model={
+            "name": options.name,
+            "image_size": options.image_size,
+            "classifier": config.baseline.classifier,
+        },
         weights=Path(options.pretrained).name if options.pretrained else RANDOM,
         split=config.eval.split,
         region=config.region,

@@ -73,27 +73,41 @@ def stream(
     )
 
 
-def features(
-    config: Any, module: Any, variables: Any, split_path: Path
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pooled features of a network that need not have been trained by us.
-
-    Returns:
-        image_id uint64 [n], label int32 [n], features float32 [n, d].
-    """
+def make_features(config: Any, module: Any) -> Callable[[Any, np.ndarray], jax.Array]:
+    """Compiles once: (variables, images uint8 [b, s, s, 3]) -> float32 [b, d]."""
 
     @jax.jit
-    def pooled(images: jax.Array) -> jax.Array:
+    def pooled(variables: Any, images: jax.Array) -> jax.Array:
         images = device_augment.normalise(
             device_augment.to_unit(images), mean=config.input.mean, std=config.input.std
         )
         return module.apply(variables, images, train=False, method=module.features)
 
+    return pooled
+
+
+def features(
+    config: Any,
+    pooled: Callable[[Any, np.ndarray], jax.Array],
+    variables: Any,
+    split_path: Path,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pooled features of a network that need not have been trained by us.
+
+    Args:
+        config: of the input.
+        pooled: what `make_features` returned.
+        variables: of the network.
+        split_path: the photos.
+
+    Returns:
+        image_id uint64 [n], label int32 [n], features float32 [n, d].
+    """
     chunks = list(
         _batches(
             config,
             split_path,
-            pooled,
+            lambda images: pooled(variables, images),
             image_size=config.model.image_size,
             resize=config.input.resize,
             skip=0,
