@@ -60,6 +60,11 @@ def split_stats(config: Config, region: str = "") -> Path:
     return splits_dir(config, region) / name
 
 
+def preview_dir(config: Config) -> Path:
+    """What the network of an experiment sees."""
+    return Path(config.data_dir) / "preview" / config.name
+
+
 def pack_dir(config: Config) -> Path:
     """The images of all splits, in few large files."""
     return Path(config.data_dir) / "pack"

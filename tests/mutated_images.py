@@ -96,7 +96,7 @@ def judge(directory: Path) -> dict[str, Any]:
 def _trains(cache: Cache, outcome: Outcome) -> bool:
     """Whether the pipeline has the picture that was accepted, at both its scales."""
     image_id = np.array([int(outcome.image_id, 16)], np.uint64)
-    one = pipeline.Examples(image_id, np.zeros(1, np.int32), np.zeros((1, 3)))
+    one = pipeline.Examples(image_id, np.zeros(1, np.int32), np.ones((1, 3)))
     for least_side in (0, 16):
         skipped = pipeline.Skipped()
         load = pipeline.Load(one, cache, _RULES.max_pixels, least_side, skipped)

@@ -144,6 +144,44 @@ def test_a_view_at_half_size_is_the_mean_of_four_pixels():
     assert np.abs(seen - blocks).max() <= 1
 
 
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (97, 140), (119, 98)])
+def test_far_down_whole_blocks_are_averaged_first(height, width):
+    image = noise(height, width)
+    # 3 x 3 pixels around the middle block of the picture, which 3 divides or not.
+    x, y = (width // 3 // 2 + 0.5) * 3 / width, (height // 3 // 2 + 0.5) * 3 / height
+    side = 3 * 5 / min(height, width)
+    seen = transforms.render(image, view(x=x, y=y, side=side), image_size=5)
+    top, left = height // 3 // 2 - 2, width // 3 // 2 - 2
+    part = image[3 * top : 3 * top + 15, 3 * left : 3 * left + 15]
+    blocks = part.reshape(5, 3, 5, 3, 3).mean(axis=(1, 3))
+    assert np.abs(seen - blocks).max() <= 1
+
+
+@pytest.mark.parametrize("side", [0.5, 0.77, 1.0])
+@pytest.mark.parametrize("size", [60, 75, 130])
+def test_a_view_is_close_to_one_with_many_samples_a_pixel(side, size):
+    image = cv2.GaussianBlur(noise(300, 300), (0, 0), 3)
+    about = {"side": side, "angle": 14.0, "x": 0.47, "y": 0.55}
+    fine = transforms.render(image, view(**about), image_size=8 * size)
+    expected = fine.reshape(size, 8, size, 8, 3).mean(axis=(1, 3))
+    seen = transforms.render(image, view(**about), image_size=size)
+    error = np.sqrt(np.mean((seen - expected) ** 2))
+    assert error < 4  # grey levels; 36 dB
+    moved = np.sqrt(np.mean((seen[:, 1:] - expected[:, :-1]) ** 2))
+    assert moved > 2 * error  # a pixel aside would be seen
+
+
+def test_the_corners_of_a_rotated_view_show_the_picture_mirrored():
+    image = cv2.GaussianBlur(noise(80, 80), (0, 0), 4)
+    seen = transforms.render(image, view(angle=20.0), image_size=80).astype(int)
+    margin = 40
+    wide = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    # The same view of the picture that is mirrored beforehand needs no border.
+    inside = transforms.render(wide, view(angle=20.0, side=0.5), image_size=80)
+    assert np.abs(seen - inside).max() <= 1
+    assert seen.min() > 0  # black corners would tell the network of the rotation
+
+
 @pytest.mark.parametrize("angle", [20.0, -33.0, 45.0])
 def test_a_rotation_and_its_inverse_are_the_picture(angle):
     image = smooth(200, 200)

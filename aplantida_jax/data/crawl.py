@@ -261,7 +261,7 @@ class Crawl(Generic[Item]):
         """Lets the host's schedule, and whoever asks it next, know of an answer."""
         now = self._clock()
         host, pauses, seconds = lane.host, lane.host.pauses, lane.host.paused_s
-        _note(host, ticket, fetched, now)
+        note(host, ticket, fetched, now)
         if host.paused_s > seconds:
             self._claims.note(lane.name, Pause(host.paused(now), host.step))
         if host.pauses > pauses:
@@ -273,7 +273,8 @@ def _may_pass(fetched: Fetched) -> bool:
     return fetched.outcome in (fetch.TEMPORARY, fetch.BLOCKED)
 
 
-def _note(host: Host, ticket: Ticket, fetched: Fetched, now: float) -> None:
+def note(host: Host, ticket: Ticket, fetched: Fetched, now: float) -> None:
+    """Tells a host's schedule what came of the request that `ticket` started."""
     if fetched.outcome == fetch.THROTTLED:
         host.throttled(ticket, now, fetched.retry_after)
     elif fetched.outcome == fetch.FORBIDDEN:

@@ -68,9 +68,7 @@ def _download(config: Any, cache: Cache, journal: Journal) -> None:
     job = _begin(config, plan)
     if job is None:
         return
-    names = ("shrink_short_side", "jpeg_quality")
-    settings = {name: config.download[name] for name in names}
-    journal.settle({**settings, "hash": phash.VERSION})
+    journal.settle(kept_as(config))
     estimate.warn_if_too_large()
     spare_since = cache.use_now(plan.cached)
     report = filling.run(plan.todo, spare_since, estimate.mean_kept)
@@ -100,6 +98,13 @@ def rules(config: Any) -> Rules:
         shrink_short_side=download.shrink_short_side,
         jpeg_quality=download.jpeg_quality,
     )
+
+
+def kept_as(config: Any) -> dict[str, Any]:
+    """How images are kept, for `Journal.settle`."""
+    names = ("shrink_short_side", "jpeg_quality")
+    settings = {name: config.download[name] for name in names}
+    return {**settings, "hash": phash.VERSION}
 
 
 def _begin(config: Any, plan: Plan) -> manifest.Job | None:

@@ -32,7 +32,9 @@ Item = tuple[str, str]  # image id, URL
 
 
 @dataclasses.dataclass(frozen=True)
-class _Done:
+class Done:
+    """What came of one request; `fetched` is without its body."""
+
     fetched: Fetched
     outcome: Outcome
 
@@ -82,7 +84,7 @@ class Keeper:
         self._spare_since = spare_since
         self._pages = _Pages()
 
-    def perform(self, item: Item, trail: Trail) -> _Done:
+    def perform(self, item: Item, trail: Trail) -> Done:
         """Makes one request; examines and keeps what came."""
         image_id, url = item
         url = self._source.url(url)
@@ -101,7 +103,7 @@ class Keeper:
         if fetched.outcome == fetch.OK and outcome.reason == "truncated":
             lost = outcome.status == TEMPORARY
             seen = Fetched(fetch.TEMPORARY, "cut_off") if lost else seen
-        return _Done(seen, outcome)
+        return Done(seen, outcome)
 
     def _keep(self, outcome: Outcome, data: bytes) -> Outcome:
         put = functools.partial(

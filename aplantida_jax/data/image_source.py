@@ -7,6 +7,14 @@ from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.packed import Pack
 
 
+class Unavailable(Exception):
+    """An image cannot be had now; `reason` is one word."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ImageSource(Protocol):
     """What knows an image's file by its id; safe for several threads.
 
@@ -17,7 +25,11 @@ class ImageSource(Protocol):
     remedy: str
 
     def get(self, image_id: str) -> bytes | None:
-        """The file's bytes, verified, or None when there is no such image."""
+        """The file's bytes, verified, or None when there is no such image.
+
+        Raises:
+            Unavailable: it is known why there is none; only `streaming.Stream` does.
+        """
 
 
 def open_images(config: Any) -> ImageSource:

@@ -12,6 +12,7 @@ Batch on the host:
     mask      bool    [b]      evaluation only: False for padding
 """
 
+import collections
 import dataclasses
 import hashlib
 import math
@@ -26,9 +27,9 @@ import numpy as np
 from absl import logging
 
 from aplantida_jax import allocator
-from aplantida_jax.data import crop_boxes, decode, records
-from aplantida_jax.data.image_source import ImageSource
-from aplantida_jax.data.smart_crop import CENTRE, LEAST_SIDE, Box
+from aplantida_jax.data import crop_boxes, decode, order, records
+from aplantida_jax.data.image_source import ImageSource, Unavailable
+from aplantida_jax.data.smart_crop import CENTRE, Box
 from aplantida_jax.data.transforms import TrainView, evaluation_view
 from aplantida_jax.errors import UserError
 
@@ -88,6 +89,9 @@ class Skipped:
     """Counts images that could not be read; training goes on without them."""
 
     count: int = 0
+    reasons: collections.Counter[str] = dataclasses.field(
+        default_factory=collections.Counter
+    )
     in_a_row: int = 0
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
@@ -95,6 +99,7 @@ class Skipped:
         """Raises UserError when nothing else comes any more: no batch would ever."""
         with self.lock:
             self.count += 1
+            self.reasons[reason] += 1
             self.in_a_row += 1
             if self.in_a_row >= _MOST_SKIPPED:
                 raise UserError(
@@ -104,8 +109,9 @@ class Skipped:
             # One warning per power of two: 1, 2, 4, 8, ...
             if self.count & (self.count - 1) == 0:
                 logging.warning(
-                    "%d images skipped so far, the last one %s: %s",
+                    "%d images skipped so far (%s), the last one %s: %s",
                     self.count,
+                    ", ".join(f"{n} {why}" for why, n in self.reasons.most_common(4)),
                     image_id,
                     reason,
                 )
@@ -122,57 +128,37 @@ class Load(grain.transforms.Map):
     examples: Examples
     images: ImageSource
     max_pixels: int
-    min_side: int  # scaled decode keeps the short side at least this long
+    min_side: int  # scaled decode keeps the box's side at least this long
     skipped: Skipped
 
     def map(self, element: int) -> dict[str, Any]:
-        image_id = f"{int(self.examples.image_id[element]):016x}"
-        image = None
-        data = self.images.get(image_id)
-        if data is None:
-            self.skipped.add(image_id, "not there", self.images.remedy)
-        else:
-            try:
-                image = decode.decode(
-                    data, max_pixels=self.max_pixels, min_target_side=self.min_side
-                )
-            except decode.BrokenImage as error:
-                self.skipped.add(image_id, str(error), self.images.remedy)
-            else:
-                self.skipped.none()
         return {
-            "image": image,
+            "image": self._read(element),
             "label": self.examples.label[element],
             "image_id": self.examples.image_id[element],
             "box": self.examples.box[element],
         }
 
+    def _read(self, element: int) -> np.ndarray | None:
+        """uint8 [h, w, 3]; None, and counted, when it cannot be read."""
+        image_id = f"{int(self.examples.image_id[element]):016x}"
+        least = math.ceil(self.min_side / float(self.examples.box[element, 2]))
+        try:
+            data = self.images.get(image_id)
+            if data is None:
+                raise Unavailable("not there")
+            image = decode.decode(
+                data, max_pixels=self.max_pixels, min_target_side=least
+            )
+        except (Unavailable, decode.BrokenImage) as error:
+            self.skipped.add(image_id, error.reason, self.images.remedy)
+            return None
+        self.skipped.none()
+        return image
+
 
 def _readable(element: dict[str, Any]) -> bool:
     return element["image"] is not None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DrawExample(grain.transforms.RandomMap):
-    """Ignores the index and draws one by weight, with replacement."""
-
-    cumulative: np.ndarray  # float64 [n], ends in 1
-
-    def random_map(self, element: int, rng: np.random.Generator) -> int:
-        return int(np.searchsorted(self.cumulative, rng.random(), side="right"))
-
-
-def sampling_weights(label: np.ndarray, how: str) -> np.ndarray | None:
-    """Probability of each example, float64 [n]; None for uniform.
-
-    "class_balanced" makes every class as likely; "square_root" as likely as the square
-    root of its count (Mahajan et al. 2018).
-    """
-    if how == "uniform":
-        return None
-    count = np.bincount(label)[label].astype(np.float64)
-    weight = 1 / count if how == "class_balanced" else 1 / np.sqrt(count)
-    return weight / weight.sum()
 
 
 def make_train(
@@ -182,7 +168,7 @@ def make_train(
     *,
     seed: int,
     skipped: Skipped,
-    shard: tuple[int, int] = (0, 1),
+    shard: order.Shard = order.ALONE,
     extra: Callable[[Batch], Batch] | None = None,
 ) -> grain.IterDataset:
     """The endless training set.
@@ -193,7 +179,7 @@ def make_train(
         images: where their files are.
         seed: of the order and of every augmentation.
         skipped: counts unreadable images.
-        shard: (index, count) of this process; it takes every count-th example.
+        shard: (index, count) of this process, which takes its rows of every batch.
         extra: adds to a batch on the host, e.g. its soft labels.
 
     Returns:
@@ -201,33 +187,19 @@ def make_train(
     """
     cv2.setNumThreads(0)  # the threads are ours; OpenCV's own would fight them
     allocator.keep_large_blocks()
-    image_size = config.model.image_size
-    # The smallest crop must not be enlarged for want of pixels that the file has.
-    min_side = math.ceil(image_size / (LEAST_SIDE * config.augment.scale[0]))
+    # As sharp as "smart crop, then resize, then crop" makes it; a file has seldom more.
+    min_side = max(config.input.resize, config.model.image_size)
+    batch_size = config.train.batch_size
     elements = (
-        _order(config, examples, seed, shard)
+        order.endless(examples.label, sampling=config.train.sampling, seed=seed)
         .map(Load(examples, images, config.download.max_pixels, min_side, skipped))
         .filter(_readable)
-        .random_map(TrainView(config.augment, image_size))
+        .random_map(TrainView(config.augment, config.model.image_size))
     )
-    batches = elements.to_iter_dataset(_read_options(config)).batch(
-        config.train.batch_size // shard[1], drop_remainder=True
-    )
+    rows = order.RowsOfProcess(elements, batch_size=batch_size, shard=shard)
+    batches = rows.to_iter_dataset(_read_options(config))
+    batches = batches.batch(batch_size // shard[1], drop_remainder=True)
     return batches.map(extra) if extra else batches
-
-
-def _order(
-    config: Any, examples: Examples, seed: int, shard: tuple[int, int]
-) -> grain.MapDataset:
-    """Endless indices of one process's examples, in `train.sampling`'s proportions."""
-    index, count = shard
-    order = grain.MapDataset.range(len(examples)).seed(seed)
-    weights = sampling_weights(examples.label, config.train.sampling)
-    if weights is None:
-        return order.shuffle()[index::count].repeat(None)
-    cumulative = np.cumsum(weights) / weights.sum()
-    cumulative[-1] = 1.0
-    return order[index::count].repeat(None).random_map(DrawExample(cumulative))
 
 
 def _read_options(config: Any) -> grain.ReadOptions:
@@ -243,8 +215,11 @@ def evaluation_batches(
     *,
     image_size: int,
     resize: int,
+    shard: order.Shard = order.ALONE,
 ) -> Iterator[Batch]:
     """Every example once, in order; the last batch is padded and masked.
+
+    With several processes each gets its rows of every batch, and all as many batches.
 
     Raises:
         UserError: an image cannot be read: a metric over the others would not be the
@@ -252,12 +227,12 @@ def evaluation_batches(
     """
     cv2.setNumThreads(0)
     allocator.keep_large_blocks()
-    skipped = Skipped()
-    loaded = grain.MapDataset.range(len(examples)).map(
-        Load(examples, images, config.download.max_pixels, 0, skipped)
-    )
+    load = Load(examples, images, config.download.max_pixels, 0, Skipped())
 
-    def view(element: dict[str, Any]) -> dict[str, Any]:
+    def view(position: int) -> dict[str, Any]:
+        if position >= len(examples):
+            return _padding(image_size)
+        element = load.map(position)
         if element["image"] is None:
             raise UserError(
                 f"image {int(element['image_id']):016x} of the split cannot be read: "
@@ -268,17 +243,21 @@ def evaluation_batches(
             element["image"], image_size=image_size, resize=resize, box=box
         )
         kept = {name: element[name] for name in ("image_id", "label")}
-        return {"image": image, **kept}
+        return {"image": image, **kept, "mask": np.True_}
 
     size = config.eval.batch_size
-    viewed = loaded.map(view).to_iter_dataset(_read_options(config))
-    for batch in viewed.batch(size, drop_remainder=False):
-        yield _pad(batch, size)
+    padded = math.ceil(len(examples) / size) * size
+    rows = order.RowsOfProcess(
+        grain.MapDataset.range(padded).map(view), batch_size=size, shard=shard
+    )
+    yield from rows.to_iter_dataset(_read_options(config)).batch(size // shard[1])
 
 
-def _pad(batch: Batch, size: int) -> Batch:
-    """Repeats the last row up to `size` rows; `mask` tells which are real."""
-    real = len(batch["label"])
-    rows = np.minimum(np.arange(size), real - 1)
-    padded = {name: value[rows] for name, value in batch.items()}
-    return {**padded, "mask": np.arange(size) < real}
+def _padding(image_size: int) -> dict[str, Any]:
+    """A row that fills the last batch up; its mask says that it counts for nothing."""
+    return {
+        "image": np.zeros((image_size, image_size, 3), np.uint8),
+        "image_id": np.uint64(0),
+        "label": np.int32(0),
+        "mask": np.False_,
+    }

@@ -1,14 +1,17 @@
 """Stage preview: what the network really sees, from the real pipeline.
 
-One figure, `<data_dir>/preview/preview.png`: a row per photo with the original and both
-crops drawn in, the centre crop, the smart crop, and augmented training samples with the
-device's colour jitter applied.
+One figure, `<data_dir>/preview/<experiment>/preview.png`, a row per training photo: the
+photo with its crops drawn in; the centre crop, which is what evaluation and the app
+see; the smart crop; then what the first steps of training would be given, that is
+batches of `pipeline.make_train` after the step's own augmentation on the device; and
+the same batch with mixup and with cutmix, where the experiment mixes.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import matplotlib
 
 matplotlib.use("Agg")
@@ -19,19 +22,24 @@ from absl import logging
 from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import crop_boxes, decode, labels, pipeline
 from aplantida_jax.data.image_source import ImageSource, open_images
-from aplantida_jax.data.smart_crop import Box
-from aplantida_jax.data.transforms import centre_box, draw_view, evaluation_view, render
-from aplantida_jax.train import device_augment
+from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.data.smart_crop import CENTRE, Box
+from aplantida_jax.data.transforms import centre_box, evaluation_view
+from aplantida_jax.errors import UserError
+from aplantida_jax.train import inputs
 
 _ROWS = 8
 _AUGMENTED = 4
 _MOST_CANDIDATES = 512
+_MIXES = ("mixup", "cutmix")
+
+Column = tuple[str, list[np.ndarray]]  # its title, and a picture for each row
 
 
 def run(config: Any, workdir: Path) -> None:
     """Draws the figure for a seeded choice of training photos."""
-    del workdir
-    out_dir = Path(config.data_dir) / "preview"
+    del workdir  # it is looked at before there is one
+    out_dir = paths.preview_dir(config)
     split_path = paths.split_file(config, "train", config.region)
     job = manifest.begin(
         config,
@@ -50,8 +58,12 @@ def run(config: Any, workdir: Path) -> None:
         return
     label_map = labels.read(paths.classes(config))
     images = open_images(config)
-    examples = _choose(config, split_path, images)
-    figure = _draw(config, examples, images, label_map)
+    examples, photos = _choose(config, split_path, images)
+    columns = [
+        *_crops(config, photos, examples.box),
+        *_network_sees(config, examples, images, label_map),
+    ]
+    figure = _draw(config, examples, photos, columns, label_map)
     out = out_dir / "preview.png"
     with files.atomic_open(out) as sink:
         figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
@@ -64,76 +76,143 @@ def run(config: Any, workdir: Path) -> None:
     logging.info("look at %s", out)
 
 
-def _choose(config: Any, split_path: Path, images: ImageSource) -> pipeline.Examples:
-    """A seeded choice of photos, with the smart-crop box furthest from the centre."""
+def _choose(
+    config: Any, split_path: Path, images: ImageSource
+) -> tuple[pipeline.Examples, list[np.ndarray]]:
+    """Some photos that can be read, the smart crops furthest from the centre first."""
     everything = pipeline.read_examples(config, split_path, images, smart_crop=False)
     rng = np.random.default_rng(config.seed)
     some = rng.permutation(len(everything))[:_MOST_CANDIDATES]
     boxes = crop_boxes.kept(config, everything.image_id[some], images)
-    off_centre = np.abs(boxes[:, :2] - 0.5).max(axis=1)
-    rows = np.argsort(-off_centre, kind="stable")[: _ROWS // 2]
-    rows = np.concatenate([rows, np.setdiff1d(np.arange(len(some)), rows)])[:_ROWS]
+    order = np.argsort(-np.abs(boxes[:, :2] - 0.5).max(axis=1), kind="stable")
+    # Half of them as they come: a choice of the oddest alone would mislead.
+    order = np.concatenate([order[: _ROWS // 2], np.sort(order[_ROWS // 2 :])])
+    rows, photos = [], []
+    for row in order:
+        photo = _read(config, images, everything.image_id[some[row]])
+        if photo is not None:
+            rows.append(row)
+            photos.append(photo)
+        if len(rows) == _ROWS:
+            break
+    if not rows:
+        raise UserError(f"no photo of {split_path} can be read: {images.remedy}")
     chosen = some[rows]
-    return pipeline.Examples(
-        everything.image_id[chosen], everything.label[chosen], boxes[rows]
+    return (
+        pipeline.Examples(
+            everything.image_id[chosen], everything.label[chosen], boxes[rows]
+        ),
+        photos,
     )
+
+
+def _read(config: Any, images: ImageSource, image_id: np.uint64) -> np.ndarray | None:
+    data = images.get(f"{int(image_id):016x}")
+    try:
+        most = config.download.max_pixels
+        return None if data is None else decode.decode(data, max_pixels=most)
+    except decode.BrokenImage:
+        return None
+
+
+def _crops(config: Any, photos: list[np.ndarray], boxes: np.ndarray) -> list[Column]:
+    """What evaluation sees, and what training starts from."""
+    sizes = {"image_size": config.model.image_size, "resize": config.input.resize}
+    smart = zip(photos, (Box(*map(float, box)) for box in boxes), strict=True)
+    return [
+        ("centre crop", [evaluation_view(photo, **sizes) for photo in photos]),
+        (
+            "smart crop",
+            [evaluation_view(photo, **sizes, box=box) for photo, box in smart],
+        ),
+    ]
+
+
+def _network_sees(
+    config: Any, examples: pipeline.Examples, images: ImageSource, label_map: LabelMap
+) -> list[Column]:
+    """The first batches of a training set of these photos, as the step makes them."""
+    config = copy.deepcopy(config)
+    config.train.update({"batch_size": len(examples), "sampling": "uniform"})
+    config.distill.mode = "none"
+    if not config.input.smart_crop:
+        centre = np.array([CENTRE.x, CENTRE.y, CENTRE.side], np.float32)
+        examples = pipeline.Examples(
+            examples.image_id, examples.label, np.tile(centre, (len(examples), 1))
+        )
+    batches = pipeline.make_train(
+        config, examples, images, seed=config.seed, skipped=pipeline.Skipped()
+    )
+    classes = len(label_map)
+    constants = inputs.Constants(jnp.ones(classes, bool), jnp.zeros(classes))
+    kinds = ["augmented"] * _AUGMENTED
+    if config.augment.mixup_probability > 0:
+        kinds += [kind for kind in _MIXES if config.augment[f"{kind}_alpha"] > 0]
+    views = {kind: inputs.make_view(_mixing(config, kind)) for kind in set(kinds)}
+    columns = []
+    for step, (kind, batch) in enumerate(zip(kinds, batches, strict=False)):
+        shown = {name: batch[name] for name in ("image", "label")}
+        seen = dict(
+            zip(
+                batch["image_id"].tolist(),
+                np.asarray(views[kind](step, shown, constants)),
+                strict=True,
+            )
+        )
+        columns.append((kind, [seen[int(number)] for number in examples.image_id]))
+    return columns
+
+
+def _mixing(config: Any, kind: str) -> Any:
+    """The configuration with this way of mixing for certain, and no other."""
+    config = copy.deepcopy(config)
+    config.augment.mixup_probability = 1.0 if kind in _MIXES else 0.0
+    for other in _MIXES:
+        if other != kind:
+            config.augment[f"{other}_alpha"] = 0.0
+    return config
 
 
 def _draw(
     config: Any,
     examples: pipeline.Examples,
-    images: ImageSource,
-    label_map: labels.LabelMap,
+    photos: list[np.ndarray],
+    columns: list[Column],
+    label_map: LabelMap,
 ) -> Any:
-    columns = 3 + _AUGMENTED
     figure, axes = plt.subplots(
-        len(examples), columns, figsize=(1.7 * columns, 1.75 * len(examples))
+        len(photos),
+        1 + len(columns),
+        figsize=(1.7 * (1 + len(columns)), 1.75 * len(photos)),
+        squeeze=False,
     )
-    axes = np.atleast_2d(axes)
-    titles = ["photo", "centre crop", "smart crop"] + ["augmented"] * _AUGMENTED
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=9)
     for axis in axes.flat:
         axis.axis("off")
-    for row, axis in enumerate(axes):
-        image_id = f"{int(examples.image_id[row]):016x}"
-        data = images.get(image_id)
-        if data is None:
-            logging.warning("%s is not there any more", image_id)
-            continue
-        image = decode.decode(data, max_pixels=config.download.max_pixels)
-        name = label_map.taxa[int(examples.label[row])].latin_name
-        _draw_row(config, axis, image, Box(*map(float, examples.box[row])), name, row)
+    for axis, title in zip(axes[0], ["photo", *(c[0] for c in columns)], strict=True):
+        axis.set_title(title, fontsize=9)
+    for row, photo in enumerate(photos):
+        taxon = label_map.taxa[int(examples.label[row])]
+        box = Box(*map(float, examples.box[row]))
+        _draw_photo(config, axes[row, 0], photo, box, taxon.latin_name)
+        for axis, (_, pictures) in zip(axes[row, 1:], columns, strict=True):
+            axis.imshow(pictures[row])
     return figure
 
 
-def _draw_row(
-    config: Any, axis: Any, image: np.ndarray, box: Box, name: str, row: int
-) -> None:
-    height, width = image.shape[:2]
-    size, resize = config.model.image_size, config.input.resize
-    x, y, side = centre_box(width, height, image_size=size, resize=resize)
+def _draw_photo(config: Any, axis: Any, photo: np.ndarray, box: Box, name: str) -> None:
+    """The photo with the centre crop in white and the smart crop in orange."""
+    height, width = photo.shape[:2]
+    x, y, side = centre_box(
+        width, height, image_size=config.model.image_size, resize=config.input.resize
+    )
     smart = box.side * min(width, height)
     corner = box.x * width - smart / 2, box.y * height - smart / 2
-    axis[0].imshow(image)
+    axis.imshow(photo)
     for (left, top), length, colour in (
         ((x, y), side, "white"),
         (corner, smart, "tab:orange"),
     ):
-        axis[0].add_patch(
+        axis.add_patch(
             plt.Rectangle((left, top), length, length, fill=False, color=colour, lw=1.5)
         )
-    axis[0].text(0, height, name, fontsize=7, style="italic", va="top")
-    axis[1].imshow(evaluation_view(image, image_size=size, resize=resize))
-    axis[2].imshow(evaluation_view(image, image_size=size, resize=resize, box=box))
-    rng = np.random.default_rng([config.seed, row])
-    views = [
-        draw_view(rng, box, config.augment, width=width, height=height)
-        for _ in range(_AUGMENTED)
-    ]
-    batch = np.stack([render(image, view, image_size=size) for view in views])
-    coloured = device_augment.augment(
-        jax.random.key(row), device_augment.to_unit(batch), augment=config.augment
-    )
-    for cell, augmented in zip(axis[3:], np.asarray(coloured), strict=True):
-        cell.imshow(augmented)
+    axis.text(0, height, name, fontsize=7, style="italic", va="top")

@@ -16,8 +16,6 @@ import numpy as np
 
 from aplantida_jax.data.smart_crop import Box
 
-_MOST_STEP = 1.25  # source pixels per output pixel that the warp alone may bridge
-
 
 def centre_box(
     width: int, height: int, *, image_size: int, resize: int
@@ -114,15 +112,16 @@ def render(image: np.ndarray, view: View, *, image_size: int) -> np.ndarray:
     """Warps an image uint8 [h, w, 3] to the view, uint8 [image_size, image_size, 3].
 
     The warp looks at four source pixels for each of its own; where it would skip some,
-    the image is averaged down to the view's scale first, as at evaluation.
+    whole blocks of the image are averaged first.
     """
     height, width = image.shape[:2]
     step = view.side * min(width, height) / image_size  # source pixels per output one
-    if step > _MOST_STEP:
-        size = max(1, round(width / step)), max(1, round(height / step))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        width, height = size
-        step = view.side * min(width, height) / image_size
+    block = max(1, int(step))
+    if block > 1:
+        small = width // block, height // block
+        whole = image[: small[1] * block, : small[0] * block]
+        image = cv2.resize(whole, small, interpolation=cv2.INTER_AREA)
+        step, width, height = step / block, width / block, height / block
     radians = math.radians(view.angle)
     cos, sin = math.cos(radians) * step, math.sin(radians) * step
     flip_x, flip_y = (-1 if view.flip_x else 1), (-1 if view.flip_y else 1)
@@ -130,13 +129,15 @@ def render(image: np.ndarray, view: View, *, image_size: int) -> np.ndarray:
     # Pixel centres are at half-integers: the output's centre maps to the view's.
     centre_in = np.array([view.x * width - 0.5, view.y * height - 0.5])
     shift = centre_in - linear @ np.full(2, (image_size - 1) / 2)
+    # The same pixels as with three channels, in half the time: four fill a register.
     warped = cv2.warpAffine(
-        image,
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA),
         np.column_stack([linear, shift]),
         (image_size, image_size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
+    warped = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
     if view.blur:
         return cv2.GaussianBlur(warped, (0, 0), view.blur)
     return warped
