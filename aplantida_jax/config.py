@@ -3,6 +3,7 @@
 The fields themselves are in `configs/common.py`, each once, with a comment.
 """
 
+import math
 import os
 import re
 from typing import Any
@@ -17,8 +18,11 @@ _CHOICES = {
     "split.method": ("grouped", "random"),
     "input.read_from": ("cache", "pack"),
     "model.dtype": ("float32", "bfloat16"),
+    "model.attention": ("auto", "xla", "cudnn"),
+    "train.class_weights": ("none", "balanced", "square_root", "effective_number"),
     "train.optimizer": ("adamw", "adam"),
     "train.sampling": ("uniform", "class_balanced", "square_root"),
+    "baseline.classifier": ("nearest_mean", "linear"),
     "distill.mode": ("none", "precomputed"),
     "eval.split": ("train", "val", "test"),
     "predict.split": ("train", "val", "test"),
@@ -115,6 +119,9 @@ def check(config: Any) -> None:
     for field in _AT_LEAST_ONE:
         if _get(config, field) < 1:
             _refuse(field, _get(config, field), "at least 1")
+    if config.input.stream and config.input.read_from != "cache":
+        _refuse("input.stream", True, "False while input.read_from is not 'cache'")
+    _check_training(config)
     if config.input.pack_short_side < 0:
         _refuse("input.pack_short_side", config.input.pack_short_side, "0 or more")
     for region in config.split.regions:
@@ -124,13 +131,39 @@ def check(config: Any) -> None:
         _refuse("pack.shard_mb", config.pack.shard_mb, "above 0")
     for name, allowed in download_fields.refused(config.download):
         _refuse(f"download.{name}", config.download[name], allowed)
-    fractions = config.split.fractions
+    _check_fractions(config.split.fractions)
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", str(config.export.version)):
+        _refuse("export.version", config.export.version, "letters, digits, '.', '-'")
+
+
+def _check_fractions(fractions: Any) -> None:
     numbers = [value for value in fractions if isinstance(value, int | float)]
     positive = len(numbers) == len(fractions) == 3 and min(numbers) > 0
     if not positive or abs(sum(numbers) - 1) > 1e-6:
         _refuse("split.fractions", fractions, "three positive numbers with sum 1")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", str(config.export.version)):
-        _refuse("export.version", config.export.version, "letters, digits, '.', '-'")
+
+
+def _check_training(config: Any) -> None:
+    for field in ("model.drop_path", "train.class_weights_beta"):
+        if not 0 <= _get(config, field) < 1:
+            _refuse(field, _get(config, field), "0 or more and below 1")
+    pairs = config.train.lr_multipliers
+    for pair in pairs:
+        if not (
+            isinstance(pair, tuple)
+            and [type(part) for part in pair] in ([str, float], [str, int])
+            and 0 <= pair[1] < math.inf
+        ):
+            allowed = "pairs of a text and a number, 0 or more, as (('^head', 10.0),)"
+            _refuse("train.lr_multipliers", pairs, allowed)
+    patterns = [("train.lr_multipliers", pattern) for pattern, _ in pairs]
+    patterns += [(f, _get(config, f)) for f in ("train.freeze", "model.frozen_norms")]
+    for field, pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            allowed = f"a regular expression (in {pattern!r}: {error})"
+            _refuse(field, _get(config, field), allowed)
 
 
 def _get(config: Any, field: str) -> Any:

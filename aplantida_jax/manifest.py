@@ -41,7 +41,7 @@ _PACKAGES = (
 _EXECUTION_ONLY = {
     "demo": ("workers",),
     "input": ("threads", "prefetch", "read_from"),  # the same pixels from either
-    "model": ("remat",),
+    "model": ("remat", "attention"),
     "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
 }
 

@@ -35,6 +35,7 @@ def base(name: str, stage: str, variant: str = "") -> ConfigDict:
     config.data_dir = f"data{apart}"
     config.runs_dir = f"workdirs{apart}"
     config.dist_dir = f"dist{apart}"
+    config.weights_dir = "data/weights"  # of fetch_weights; the same for all variants
     # Regions that the stage is about, e.g. "EU_NORTH,EU_EAST"; "" is all plants.
     config.region = ""
     config.update(dataset_fields.sections())
@@ -43,6 +44,8 @@ def base(name: str, stage: str, variant: str = "") -> ConfigDict:
     config.augment = _augment()
     config.train = _train()
     config.distill = _distill()
+    # "linear" is a logistic regression, "nearest_mean" the cosine to the class's mean.
+    config.baseline = ConfigDict({"classifier": "nearest_mean"})
     config.predict = ConfigDict({"split": "train", "top_k": 32})
     config.combine = _combine()
     config.eval = _eval()
@@ -59,12 +62,23 @@ def _model() -> ConfigDict:
             "image_size": 384,
             "dropout": 0.3,  # before the head
             "dtype": "bfloat16",  # of the computation; parameters are float32
-            "remat": False,  # trade time for memory in the backward pass
+            # Trade time for memory in the backward pass; XLA undoes it on a CPU.
+            "remat": False,
+            "attention": "auto",  # of a ViT: "xla", "cudnn"; auto is cuDNN's if it can
+            "drop_path": 0.0,  # probability of dropping a ViT's last block; 0 is off
+            # Regex over parameter paths, e.g. ".": norms of a MobileNetV2 that keep
+            # and use their statistics in training. Those that don't train do anyhow.
+            "frozen_norms": "",
             "head_rank": 0,  # 0 is a dense head, else its factorisation's rank
-            # Foreign weights to start from (.npz, .safetensors); "" is from scratch.
+            # Weights to start from, whatever their classes and image size: a file
+            # (.npz, .safetensors, .h5), a run's working directory, or a published name
+            # that stage fetch_weights gets, e.g. "google/vit_base_patch16_384". "" is
+            # from scratch.
             "pretrained": "",
-            "pretrained_licence": "Apache-2.0",  # SPDX id of those weights
-            # Experiment whose best checkpoint to start from, e.g. "teacher_global".
+            # Their SPDX id; "" is what their origin says (see train/pretraining.py).
+            "pretrained_licence": "",
+            # Experiment whose best checkpoint to start from, e.g. "teacher_global": the
+            # same network, label map and image size.
             "init_from": "",
         }
     )
@@ -74,6 +88,12 @@ def _input() -> ConfigDict:
     return ConfigDict(
         {
             "read_from": "cache",  # or "pack", which the optional stage pack makes
+            # Training fetches what the cache lacks when its turn comes, as politely as
+            # stage download; for splits made with split.cached_only=False. It decides
+            # which images are seen, so it is part of a run's identity. Duplicates among
+            # images that were never looked at cannot be kept out of val and test. Set
+            # input.threads to what a host is asked at a time, and a few more.
+            "stream": False,
             # Stage pack makes images smaller, to this short side; 0 keeps the cache's.
             "pack_short_side": 0,
             "resize": 448,  # short side before the crop, at evaluation
@@ -92,16 +112,19 @@ def _augment() -> ConfigDict:
     """Training only; the plan's values."""
     return ConfigDict(
         {
-            "scale": (0.6, 1.0),  # side of the random crop / side of the smart crop
+            # Side of the random crop / side of the smart crop, or else the short side;
+            # of uniform area. The plan's RandomCrop(384) after Resize(448) is always at
+            # 0.857 of it, i.e. (0.857, 0.857): this range lies around that.
+            "scale": (0.6, 1.0),
             "horizontal_flip": 0.5,  # probability
             "vertical_flip": 0.2,
-            "rotation": 20.0,  # degrees, either way
+            "rotation": 20.0,  # degrees, either way; corners show the picture mirrored
             "brightness": 0.3,
             "contrast": 0.3,
             "saturation": 0.3,
             "hue": 0.15,  # turns
-            "blur": 0.1,  # probability
-            "erasing": 0.0,  # probability
+            "blur": 0.1,  # probability; its deviation is 0.3 to 1.2 output pixels
+            "erasing": 0.0,  # probability; 2 to 33 % of the area
             "mixup_alpha": 1.0,
             "cutmix_alpha": 1.2,
             "mixup_probability": 0.5,  # of either, each half of the time
@@ -124,7 +147,14 @@ def _train() -> ConfigDict:
             "ema_decay": 0.0,  # 0 is off; evaluated and kept instead of the raw ones
             "layer_decay": 1.0,  # of the learning rate per block, from the head down
             "freeze": "",  # regex over parameter paths that do not train
+            # Pairs of a regex over parameter paths and a factor of the learning rate,
+            # e.g. (("^head", 10.0),); the first that matches counts, 0 freezes.
+            "lr_multipliers": (),
             "sampling": "uniform",
+            # Of the cross-entropy, by the class's n images, with mean 1: "none",
+            # "balanced" 1/n, "square_root" 1/sqrt(n), or "effective_number".
+            "class_weights": "none",
+            "class_weights_beta": 0.999,  # of "effective_number", Cui et al. 2019
             "logit_adjustment": 0.0,  # tau of Menon et al. 2021; 0 is off
             "patience": 3,  # epochs without a better val top1_accuracy
             "log_every": 50,  # steps

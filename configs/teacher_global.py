@@ -1,7 +1,8 @@
 """Teacher A: ViT-B/16 at 384 pixels on all plants.
 
     python -m aplantida_jax.main --config=configs/teacher_global.py \
-        --config.model.pretrained=weights/ViT-B_16_augreg_384.npz
+        --config.model.pretrained=google/vit_base_patch16_384 \
+        [--config.stage=fetch_weights]
 
 Expect top-1 >= 70 %, top-5 >= 85 % on test. RTX 3060 class, batch 4 accumulated to 64;
 the plan's 8 GB card took 70 to 80 minutes an epoch on 94 thousand images.
