@@ -2,6 +2,7 @@
 
 python -m aplantida_jax.main --config=configs/teacher_eu_sw.py[:demo]
     [--config.field=value ...] [--workdir=DIR] [--dry_run] [--device=cpu|gpu]
+    [--coordinator=HOST:PORT --processes=N --process=I]  (training in N processes)
 """
 
 import errno
@@ -9,13 +10,14 @@ import logging as std_logging
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import config_flags
 
 from aplantida_jax import config as config_lib
-from aplantida_jax import paths, stages
+from aplantida_jax import paths, peers, stages
 from aplantida_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -33,6 +35,13 @@ _DRY_RUN = flags.DEFINE_bool(
 _DEVICE = flags.DEFINE_enum(
     "device", None, ["cpu", "gpu"], "Where JAX computes; default: what is there."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where the others find it."
+)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "How many train together, each started with the same command."
+)
+_PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 # No room, no rights, a file where a directory should be: what was written before stays.
 _DISK_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS),
@@ -45,27 +54,54 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h"} & set(argv[1:]):
         print(f"{__doc__}\nStages (--config.stage): {', '.join(stages.STAGES)}")
         return 0
+    said, code = "", 0
     try:
-        config = config_lib.parse_flags(argv, _CONFIG, dry_run=_DRY_RUN)
-        _set_up_process()
-        run = stages.load(config.stage)
-        config_lib.check(config)
-        workdir = Path(_WORKDIR.value or paths.run_dir(config, config.name))
-        start = time.monotonic()
-        run(config, workdir)
-        logging.info("%s: %.1f s", config.stage, time.monotonic() - start)
+        _run(argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        print(f"error: {error}: mend that, then run this again", file=sys.stderr)
-        return 1
+        said, code = f"error: {error}", error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
-    return 0
+        said, code = "interrupted; run the same command again to go on", 130
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            said, code = f"error: {error}: mend that, then run this again", 1
+        elif not peers.are_met():
+            raise
+        else:
+            peers.wait_for_news()  # another process's death may be all there is to say
+            said, code = traceback.format_exc(), 1
+    if said:
+        print(said, file=sys.stderr)
+    peers.part(said, code)
+    return code
+
+
+def _run(argv: list[str]) -> None:
+    config = config_lib.parse_flags(argv, _CONFIG, dry_run=_DRY_RUN)
+    place = peers.Place.of(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    _set_up_process()
+    run = stages.load(config.stage)
+    config_lib.check(config)
+    if place is not None:
+        _join(place, config.stage)
+    workdir = Path(_WORKDIR.value or paths.run_dir(config, config.name))
+    start = time.monotonic()
+    run(config, workdir)
+    logging.info("%s: %.1f s", config.stage, time.monotonic() - start)
+
+
+def _join(place: peers.Place, stage: str) -> None:
+    """Makes this process one of several; the first speaks for all."""
+    if stage != "train":
+        raise UserError(
+            f"stage '{stage}' runs in one process: leave --coordinator, --processes "
+            "and --process out",
+            exit_code=2,
+        )
+    from aplantida_jax import distributed  # starts JAX, which other stages never need
+
+    distributed.join(peers.start(place))
+    if place.process > 0:
+        logging.set_verbosity(min(logging.get_verbosity(), logging.WARNING))
 
 
 def _set_up_process() -> None:

@@ -14,6 +14,7 @@ import cv2
 import database
 import numpy as np
 import pytest
+import training_processes
 from misbehaving_server import MisbehavingServer
 
 from aplantida_jax import files, paths
@@ -162,6 +163,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     config.train.update({"epochs": 12, "learning_rate": 3e-3, "patience": 99})
     loop.run(config, paths.run_dir(config, config.name))
     return dataset
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The small dataset that processes of their own train on; see training_processes.
+
+    Each in a working directory of its own, all with one compilation cache.
+    """
+    return write_dataset(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(processes: Dataset) -> Path:
+    """The working directory of a run in one process, on one device."""
+    workdir = processes.root / "undisturbed"
+    code, said = training_processes.finished(
+        training_processes.start(processes.root, workdir)
+    )
+    assert code == 0, said
+    return workdir
 
 
 def pytest_report_header() -> str:

@@ -1,60 +1,18 @@
 """The training loop, run for real: it learns, stops, resumes and refuses."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from conftest import CLASSES, Dataset
+from training_processes import finished, start, wait_for
 
 from aplantida_jax import files, paths
 from aplantida_jax.errors import UserError
 from aplantida_jax.train import checkpoint, loop
-
-# Trains the small dataset under argv[1] in a process of its own, to be killed.
-_SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from absl import logging
-logging.use_absl_handler()
-logging.set_verbosity(logging.INFO)
-import conftest
-from aplantida_jax import paths
-from aplantida_jax.errors import UserError
-from aplantida_jax.train import loop
-config = conftest.Dataset(Path(sys.argv[1]), None).teacher()
-config.train.epochs = 4
-config.train.log_every = 1
-config.train.checkpoint_minutes = 0.001
-try:
-    loop.run(config, paths.run_dir(config, config.name))
-except UserError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
-
-
-def _start(root: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, str(root), str(Path(__file__).parent)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
-
-
-def _wait_for(process: subprocess.Popen, text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    raise AssertionError(f"the process ended without saying {text!r}")
 
 
 def _run_dir(dataset: Dataset) -> Path:
@@ -91,34 +49,28 @@ def test_a_second_run_has_nothing_to_do(trained: Dataset):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_resumed_equals_undisturbed(
-    dataset: Dataset, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+    processes: Dataset, undisturbed: Path, number: signal.Signals
 ):
-    from conftest import write_dataset
-
-    undisturbed = write_dataset(tmp_path_factory.mktemp("undisturbed"))
-    calm = _start(undisturbed.root)
-    calm.communicate()
-    assert calm.returncode == 0
-
-    process = _start(dataset.root)
-    _wait_for(process, "step 9/")
+    workdir = processes.root / f"stopped_by_{number.name}"
+    often = "--config.train.checkpoint_minutes=0.0001"
+    process = start(processes.root, workdir, often)
+    wait_for(process, "step 9/")
     process.send_signal(number)
-    said = process.communicate()[1]
+    code, said = finished(process)
     if number == signal.SIGTERM:
-        assert process.returncode == 128 + signal.SIGTERM
+        assert code == 128 + signal.SIGTERM
         assert "run the same command again" in said
-    again = _start(dataset.root)
-    _wait_for(again, "going on at step")
-    again.communicate()
-    assert again.returncode == 0
+    again = start(processes.root, workdir, often)
+    wait_for(again, "going on at step")
+    assert finished(again)[0] == 0
 
-    left, right = _run_dir(undisturbed), _run_dir(dataset)
-    assert (left / "history.jsonl").read_text() == (right / "history.jsonl").read_text()
-    assert _variables(undisturbed) == _variables(dataset)
+    history = (undisturbed / "history.jsonl").read_text()
+    assert (workdir / "history.jsonl").read_text() == history
+    assert _variables(processes, workdir) == _variables(processes, undisturbed)
 
 
-def _variables(dataset: Dataset) -> list[bytes]:
-    best = checkpoint.load_best(_run_dir(dataset), dataset.label_map)
+def _variables(dataset: Dataset, workdir: Path) -> list[bytes]:
+    best = checkpoint.load_best(workdir, dataset.label_map)
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(best.variables)]
 
 

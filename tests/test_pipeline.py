@@ -8,7 +8,7 @@ import pytest
 from conftest import CLASSES, PER_CLASS, Dataset
 
 from aplantida_jax import paths
-from aplantida_jax.data import pipeline
+from aplantida_jax.data import order, pipeline
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import open_images
 from aplantida_jax.errors import UserError
@@ -25,8 +25,9 @@ def _examples(dataset: Dataset, split: str = "train") -> tuple[Any, Any, Any]:
     )
 
 
-def _train(dataset: Dataset, **options: Any) -> Any:
+def _train(dataset: Dataset, *, sampling: str = "uniform", **options: Any) -> Any:
     config, cache, examples = _examples(dataset)
+    config.train.sampling = sampling
     made = pipeline.make_train(
         config, examples, cache, seed=1, skipped=pipeline.Skipped(), **options
     )
@@ -67,14 +68,30 @@ def test_a_restored_iterator_gives_the_same_pixels(dataset: Dataset):
             np.testing.assert_array_equal(found[name], value)
 
 
-def test_shards_split_an_epoch_between_processes(dataset: Dataset):
-    steps = CLASSES * PER_CLASS["train"] // 16
-    seen = [
-        np.concatenate([next(shard)["image_id"] for _ in range(steps)])
-        for shard in (_train(dataset, shard=(0, 2)), _train(dataset, shard=(1, 2)))
-    ]
-    assert len(seen[0]) == len(seen[1]) == CLASSES * PER_CLASS["train"] // 2
-    assert len(np.unique(np.concatenate(seen))) == CLASSES * PER_CLASS["train"]
+@pytest.mark.parametrize("sampling", ["uniform", "class_balanced"])
+def test_the_rows_of_all_processes_are_the_batch_of_one(dataset: Dataset, sampling):
+    """Bit for bit, augmentation included, over more than an epoch."""
+    alone = _train(dataset, sampling=sampling)
+    expected = [next(alone) for _ in range(8)]
+    for count in (2, 4):
+        shards = [
+            _train(dataset, sampling=sampling, shard=(i, count)) for i in range(count)
+        ]
+        for batch in expected:
+            parts = [next(shard) for shard in shards]
+            for name, value in batch.items():
+                found = np.concatenate([part[name] for part in parts])
+                np.testing.assert_array_equal(found, value)
+
+
+def test_a_process_reads_only_its_own_images(dataset: Dataset):
+    """An image that one process cannot read costs the others nothing."""
+    config, cache, examples = _examples(dataset)
+    alone = next(_train(dataset))["image_id"]
+    next(cache.directory.rglob(f"{int(alone[0]):016x}*")).unlink()
+    rows = [next(_train(dataset, shard=(i, 2)))["image_id"] for i in range(2)]
+    np.testing.assert_array_equal(rows[1], alone[8:])
+    np.testing.assert_array_equal(rows[0][:7], alone[1:8])
 
 
 def test_an_image_missing_from_the_cache_is_skipped_and_counted(dataset: Dataset):
@@ -107,11 +124,11 @@ def test_the_extra_function_adds_to_a_batch(dataset: Dataset):
 
 def test_sampling_weights_by_hand():
     label = np.array([0, 0, 0, 0, 1])
-    balanced = pipeline.sampling_weights(label, "class_balanced")
+    balanced = order.sampling_weights(label, "class_balanced")
     np.testing.assert_allclose(balanced, [0.125] * 4 + [0.5])
-    root = pipeline.sampling_weights(label, "square_root")
+    root = order.sampling_weights(label, "square_root")
     np.testing.assert_allclose(root, [1 / 6] * 4 + [1 / 3])
-    assert pipeline.sampling_weights(label, "uniform") is None
+    assert order.sampling_weights(label, "uniform") is None
 
 
 def test_class_balanced_sampling_draws_classes_alike(dataset: Dataset):
@@ -141,6 +158,30 @@ def test_evaluation_sees_every_image_once_in_order_and_masks_the_padding(
     assert mask.sum() == len(examples) == CLASSES * PER_CLASS["val"]
     ids = np.concatenate([batch["image_id"] for batch in batches])[mask]
     np.testing.assert_array_equal(ids, examples.image_id)
+
+
+def test_the_evaluation_rows_of_all_processes_are_the_batches_of_one(dataset: Dataset):
+    config, cache, examples = _examples(dataset, "val")
+    few = pipeline.Examples(
+        examples.image_id[:17], examples.label[:17], examples.box[:17]
+    )
+
+    def batches(shard: order.Shard) -> list[pipeline.Batch]:
+        made = pipeline.evaluation_batches(
+            config, few, cache, image_size=32, resize=36, shard=shard
+        )
+        return list(made)
+
+    alone = batches(order.ALONE)
+    assert [int(batch["mask"].sum()) for batch in alone] == [16, 1]
+    for count in (2, 4):
+        parts = [batches((i, count)) for i in range(count)]
+        assert {len(part) for part in parts} == {2}
+        for k, batch in enumerate(alone):
+            for name, value in batch.items():
+                found = np.concatenate([part[k][name] for part in parts])
+                np.testing.assert_array_equal(found, value)
+                assert found.dtype == value.dtype
 
 
 def test_evaluation_refuses_a_split_whose_image_is_gone(dataset: Dataset):

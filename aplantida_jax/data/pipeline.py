@@ -232,12 +232,7 @@ def evaluation_batches(
     def view(position: int) -> dict[str, Any]:
         if position >= len(examples):
             return _padding(image_size)
-        element = load.map(position)
-        if element["image"] is None:
-            raise UserError(
-                f"image {int(element['image_id']):016x} of the split cannot be read: "
-                + images.remedy
-            )
+        element = _readable_only(load, position)
         box = Box(*element["box"]) if config.input.eval_smart_crop else None
         image = evaluation_view(
             element["image"], image_size=image_size, resize=resize, box=box
@@ -251,6 +246,16 @@ def evaluation_batches(
         grain.MapDataset.range(padded).map(view), batch_size=size, shard=shard
     )
     yield from rows.to_iter_dataset(_read_options(config)).batch(size // shard[1])
+
+
+def _readable_only(load: Load, position: int) -> dict[str, Any]:
+    element = load.map(position)
+    if element["image"] is None:
+        raise UserError(
+            f"image {int(element['image_id']):016x} of the split cannot be read: "
+            + load.images.remedy
+        )
+    return element
 
 
 def _padding(image_size: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,27 +10,54 @@ from aplantida_jax import quiet
 
 
 class Board:
-    """Scalars and images of a run; a context manager that flushes at the end."""
+    """Scalars and images of a run; a context manager that flushes at the end.
 
-    def __init__(self, directory: Path):
-        # clu.metric_writers imports TensorFlow, which takes seconds: only here.
-        with quiet.native_stderr():
-            import tensorflow as tf
-            from clu import metric_writers
+    The event file is opened with the first scalars, for that imports TensorFlow, which
+    takes seconds: by then the first steps are done or under way.
+    """
 
-            tf.config.set_visible_devices([], "GPU")  # JAX owns the accelerators
-            writer = metric_writers.SummaryWriter(str(directory))
-        self._writer = metric_writers.AsyncWriter(writer)
+    def __init__(self, directory: Path | None):
+        """`directory` None records nothing: another process does."""
+        self._directory = directory
+        self._early: list[tuple[str, np.ndarray]] = []
+        self._opened: Any = None
 
     def __enter__(self) -> "Board":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._writer.close()
+        if self._early:
+            self._writer()
+        if self._opened:
+            self._opened.close()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self._writer.write_scalars(step, dict(values))
+        if self._directory is not None:
+            self._writer().write_scalars(step, dict(values))
 
     def images(self, name: str, images: np.ndarray) -> None:
         """`images` uint8 [n, h, w, 3], shown at step 0."""
-        self._writer.write_images(0, {name: images})
+        if self._opened:
+            self._opened.write_images(0, {name: images})
+        elif self._directory is not None:
+            self._early.append((name, images))
+
+    def _writer(self) -> Any:
+        """The CLU writer; the first call opens it."""
+        if self._opened is None:
+            assert self._directory is not None
+            self._opened = _open(self._directory)
+            for name, images in self._early:
+                self._opened.write_images(0, {name: images})
+            self._early.clear()
+        return self._opened
+
+
+def _open(directory: Path) -> Any:
+    with quiet.native_stderr():
+        import tensorflow as tf
+        from clu import metric_writers
+
+        tf.config.set_visible_devices([], "GPU")  # JAX owns the accelerators
+        writer = metric_writers.SummaryWriter(str(directory))
+    return metric_writers.AsyncWriter(writer)

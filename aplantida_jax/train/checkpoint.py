@@ -8,11 +8,14 @@
 `model` holds the variables to evaluate, `train` the rest of the state, `progress` plain
 JSON: the grain iterator's state and what the loop remembers. orbax restores flipped
 bits without a word, so a restore verifies the hash first and falls back to the
-checkpoint before.
+checkpoint before. The hash is made beside the training, by a thread.
+
+With several processes each writes its part; the first hashes, judges and deletes, and
+the others do as it says. All call everything at the same steps.
 """
 
+import concurrent.futures
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,14 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from aplantida_jax import files, manifest, models, paths
+from aplantida_jax import distributed, files, manifest, models, paths
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.errors import UserError
+from aplantida_jax.train.checkpoint_hashes import CheckpointHashes
 from aplantida_jax.train.state import (
     TrainState,
     evaluation_variables,
+    training_variables,
     variable_shapes,
 )
 
@@ -38,7 +43,7 @@ class Checkpoints:
 
     def __init__(self, workdir: Path):
         self._directory = Path(workdir).resolve() / "checkpoints"
-        self._hashes_path = Path(workdir) / "checkpoint_hashes.json"
+        self._hashes = CheckpointHashes(Path(workdir) / "checkpoint_hashes.json")
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
@@ -47,12 +52,15 @@ class Checkpoints:
         )
         self._pending: int | None = None
         self._committed = False
+        self._hasher = concurrent.futures.ThreadPoolExecutor(1)
+        self._hash: concurrent.futures.Future[str] | None = None  # of the last save
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._manager.close()
+        self._hasher.shutdown()
 
     def directory(self, step: int) -> Path:
         return self._directory / str(step)
@@ -64,20 +72,25 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(evaluation_variables(state)),
-                train=ocp.args.StandardSave(_rest(state)),
+                train=ocp.args.StandardSave(training_variables(state)),
                 progress=ocp.args.JsonSave(progress),
                 shapes=ocp.args.JsonSave(_shapes(state)),
             ),
         )
         self._pending = step
 
-    def poll(self) -> None:
-        """Commits the last save if it is written; never waits."""
-        if self._pending is not None and not self._manager.is_saving_in_progress():
-            self.commit()
+    def is_written(self) -> bool:
+        """Whether `commit` would have nothing to wait for in this process."""
+        if self._pending is None:
+            return True
+        if self._manager.is_saving_in_progress():
+            return False
+        if not distributed.is_first():
+            return True
+        return self._hashing(self._pending).done()
 
     def commit(self) -> None:
-        """Waits for the last save and records its hash.
+        """Waits until all have written the last save, and records its hash.
 
         Raises:
             UserError: it could not be written, e.g. the disk is full.
@@ -94,10 +107,17 @@ class Checkpoints:
                 f"checkpoint {self.directory(step)} could not be written ({error}): "
                 "the ones before it are whole; make room and run again"
             ) from error
-        hashes = self._hashes()
-        hashes[str(step)] = files.sha256_tree(self.directory(step))
-        files.write_json(self._hashes_path, hashes)
+        with distributed.first_then_all("the checkpoint is committed") as first:
+            if first:
+                self._hashes.add(step, self._hashing(step).result())
+        self._hash = None
         self._committed = True
+
+    def _hashing(self, step: int) -> concurrent.futures.Future[str]:
+        """The hash of what was written, begun by the first call."""
+        if self._hash is None:
+            self._hash = self._hasher.submit(files.sha256_tree, self.directory(step))
+        return self._hash
 
     def take_committed(self) -> bool:
         """Whether a save was committed since the last call."""
@@ -106,11 +126,10 @@ class Checkpoints:
 
     def keep_only(self, steps: set[int]) -> None:
         """Deletes the committed checkpoints that are not in `steps`."""
-        hashes = self._hashes()
-        for step in set(self._manager.all_steps()) - steps:
+        for step in sorted(set(self._manager.all_steps()) - steps):
             self._manager.delete(step)
-            hashes.pop(str(step), None)
-        files.write_json(self._hashes_path, hashes)
+        if distributed.is_first():
+            self._hashes.keep_only(steps)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest checkpoint that is whole, or None when there is none.
@@ -122,15 +141,22 @@ class Checkpoints:
             UserError: checkpoints exist, but none is whole, or they are of another
                 configuration.
         """
+        step = distributed.first_says(self._newest_whole)
+        self._manager.reload()
+        if step is None:
+            return None
+        self._check_shapes(step, like)
+        return self._restore(step, like)
+
+    def _newest_whole(self) -> int | None:
+        """The newest step that can be trusted; newer ones are put aside."""
         damaged = False
         for step in sorted(self._manager.all_steps(), reverse=True):
-            if not self.is_whole(step):
-                recorded = str(step) in self._hashes()
-                damaged |= recorded
-                self._put_aside(step, "damaged" if recorded else "unfinished")
-                continue
-            self._check_shapes(step, like)
-            return self._restore(step, like)
+            if self._is_whole(step):
+                return step
+            recorded = step in self._hashes
+            damaged |= recorded
+            self._put_aside(step, "damaged" if recorded else "unfinished")
         if damaged:
             raise UserError(
                 f"no checkpoint in {self._directory} is whole: move it away to start "
@@ -140,15 +166,18 @@ class Checkpoints:
 
     def is_whole(self, step: int) -> bool:
         """Whether a checkpoint is there with the bytes that were committed."""
-        recorded = self._hashes().get(str(step))
-        directory = self.directory(step)
-        return directory.exists() and recorded == files.sha256_tree(directory)
+        return distributed.first_says(lambda: self._is_whole(step))
+
+    def _is_whole(self, step: int) -> bool:
+        return self._hashes.is_whole(step, self.directory(step))
 
     def forget_from(self, step: int) -> None:
         """Puts the checkpoint of `step`, which is damaged, and all later ones aside."""
-        for later in sorted(self._manager.all_steps(), reverse=True):
-            if later >= step:
-                self._put_aside(later, "damaged")
+        with distributed.first_then_all("the damaged are aside") as first:
+            for later in sorted(self._manager.all_steps(), reverse=True):
+                if first and later >= step:
+                    self._put_aside(later, "damaged")
+        self._manager.reload()
 
     def _check_shapes(self, step: int, like: TrainState) -> None:
         """Before orbax reads arrays: it leaves threads in trouble when one differs."""
@@ -169,7 +198,7 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 model=ocp.args.StandardRestore(_abstract(evaluation_variables(like))),
-                train=ocp.args.StandardRestore(_abstract(_rest(like))),
+                train=ocp.args.StandardRestore(_abstract(training_variables(like))),
                 progress=ocp.args.JsonRestore(),
             ),
         )
@@ -194,18 +223,6 @@ class Checkpoints:
         aside = self.directory(step).with_name(f"{what}-{step}")
         shutil.rmtree(aside, ignore_errors=True)
         self.directory(step).rename(aside)
-        self._manager.reload()
-
-    def _hashes(self) -> dict[str, str]:
-        try:
-            return json.loads(self._hashes_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            logging.warning(
-                "%s is damaged: no checkpoint is trusted", self._hashes_path
-            )
-            return {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -259,17 +276,6 @@ def load_best(workdir: Path, label_map: LabelMap) -> Best:
     with ocp.StandardCheckpointer() as checkpointer:
         variables = checkpointer.restore(directory, _abstract(variables))
     return Best(module, variables, info)
-
-
-def _rest(state: TrainState) -> dict[str, Any]:
-    """The part of the state that evaluation does not need."""
-    return {
-        "step": state.step,
-        "opt_state": state.opt_state,
-        "sums": state.sums,
-        # Beside an average, the raw parameters are a tree of their own.
-        "params": state.params if state.ema else {},
-    }
 
 
 def _shapes(state: TrainState) -> dict[str, list[int]]:

@@ -3,15 +3,21 @@
 import os
 import signal
 import types
+from collections.abc import Callable
 
 from aplantida_jax.errors import UserError
 
 
 class Interrupt:
-    """Inside the block, the two signals set `requested` and do nothing else."""
+    """Inside the block, the two signals set `requested` and end what may take long."""
 
-    def __init__(self) -> None:
+    def __init__(self, end_waiting: Callable[[], None] = lambda: None) -> None:
+        """`end_waiting` is called by the handler: it takes no lock, and may come twice.
+
+        It ends what would keep the step from being finished, e.g. a host's pause.
+        """
         self.requested = 0  # the signal's number; 0 is none
+        self._end_waiting = end_waiting
 
     def __enter__(self) -> "Interrupt":
         self._before = {
@@ -29,6 +35,7 @@ class Interrupt:
         self.requested = number
         # Not the logger: the signal may have come while it holds its lock.
         os.write(2, f"{signal.Signals(number).name}: saving, then leaving\n".encode())
+        self._end_waiting()
 
     def error(self, saved: str) -> UserError:
         """What to raise once everything is saved; the shell's exit code for signals."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aplantida_jax import files, manifest, models, paths
-from aplantida_jax.data import labels, pipeline, regions
+from aplantida_jax import distributed, files, manifest, models, paths
+from aplantida_jax.data import labels, pipeline, regions, whole_split
+from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import ImageSource, open_images
 from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.data.streaming import Stream
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
 from aplantida_jax.models import pretrained
-from aplantida_jax.train import checkpoint, state, step
+from aplantida_jax.train import (
+    checkpoint,
+    losses,
+    pretraining,
+    state,
+    step,
+    training_module,
+)
 
 Provenance = list[dict[str, Any]]
-
-# What a run leaves in its working directory.
-_OF_A_RUN = ("checkpoints", "checkpoint_hashes.json", "best.json", "history.jsonl") + (
-    "tensorboard",
-    "manifest.json",
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +41,7 @@ class Data:
         images: where their files are.
         train, val: examples of the run's region.
         soft_labels: the teachers' rows when distilling, else None.
+        stream: fetches training images that are missing, with `input.stream`.
     """
 
     label_map: LabelMap
@@ -46,6 +49,22 @@ class Data:
     train: pipeline.Examples
     val: pipeline.Examples
     soft_labels: SoftLabels | None
+    stream: Stream | None = None
+
+    @property
+    def train_images(self) -> ImageSource:
+        """Where training takes its images from."""
+        return self.stream or self.images
+
+    def stop(self) -> None:
+        """Asks no host for anything more; a signal's handler may call it."""
+        if self.stream is not None:
+            self.stream.stop()
+
+    def close(self) -> None:
+        """Ends the requests under way."""
+        if self.stream is not None:
+            self.stream.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +105,7 @@ def inputs(config: Any) -> list[manifest.Input]:
         command = f"--config=configs/{config.model.init_from}.py"
         found.append(manifest.Input(best, "train", command, finished=True))
     elif config.model.pretrained:
-        found.append(manifest.Input(Path(config.model.pretrained), "a download of it"))
+        found.append(pretraining.input_of(config))
     if config.distill.mode == "precomputed":
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
         path = store / "store.json"
@@ -95,7 +114,16 @@ def inputs(config: Any) -> list[manifest.Input]:
 
 
 def load_data(config: Any) -> Data:
-    """Opens the images and reads the splits; checks that all speak of one label map."""
+    """Opens the images and reads the splits; checks that all speak of one label map.
+
+    The first process makes what is missing, e.g. crop boxes; the others find it.
+    """
+    with distributed.first_then_all("the data are there") as first:
+        data = _load_data(config) if first else None
+    return data or _load_data(config)
+
+
+def _load_data(config: Any) -> Data:
     label_map = labels.read(paths.classes(config))
     stats_path = paths.split_stats(config, config.region)
     stats = files.read_json(stats_path, made_by="split")
@@ -103,6 +131,7 @@ def load_data(config: Any) -> Data:
         stats["label_map"], label_map.fingerprint, where=stats_path, made_by="split"
     )
     images = open_images(config)
+    stream = _open_stream(config, images)
     train, val = (
         pipeline.read_examples(
             config,
@@ -120,16 +149,35 @@ def load_data(config: Any) -> Data:
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
         soft_labels = SoftLabels(store, label_map=label_map, made_by="combine")
         soft_labels.require(train.image_id)
-    return Data(label_map, images, train, val, soft_labels)
+    return Data(label_map, images, train, val, soft_labels, stream)
+
+
+def _open_stream(config: Any, images: ImageSource) -> Stream | None:
+    """With `input.stream`, once what validation needs is there."""
+    if not config.input.stream or config.dry_run:
+        return None
+    assert isinstance(images, Cache)
+    val, train = (
+        paths.split_file(config, split, config.region) for split in ("val", "train")
+    )
+    whole_split.complete(config, val, images)
+    return Stream(config, train, images)
 
 
 def constants(config: Any, data: Data) -> step.Constants:
-    """The class mask of the run's region, and the training set's class prior."""
+    """The class mask of the run's region; prior and weights of the training set."""
     mask = np.array(data.label_map.in_regions(regions.parse(config.region)))
     count = np.bincount(data.train.label, minlength=len(data.label_map))
     # One image more for each class: a class without any has a finite prior.
     log_prior = np.log((count + 1) / (count + 1).sum()).astype(np.float32)
-    return step.Constants(jnp.asarray(mask), jnp.asarray(log_prior))
+    weight = losses.class_weights(
+        count, method=config.train.class_weights, beta=config.train.class_weights_beta
+    )
+    return step.Constants(
+        class_mask=jnp.asarray(mask),
+        log_prior=jnp.asarray(log_prior),
+        class_weight=None if weight is None else jnp.asarray(weight),
+    )
 
 
 def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
@@ -148,7 +196,7 @@ def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
     }
     if config.model.pretrained:
         # Padding, epsilon and activation follow where the weights come from.
-        origin = pretrained.describe(config.model.pretrained)
+        origin = pretrained.describe(pretraining.path_of(config))
         follow_normalisation(config, origin.mean, origin.std)
         fields.update(origin.settings)
     return fields
@@ -173,7 +221,7 @@ def initial_model(
         past = parent.info["input"]
         follow_normalisation(config, past["mean"], past["std"])
         fields = {**parent.info["model"], **model_fields(config, len(label_map))}
-        module = models.create(**fields)
+        module = training_module.create(config, fields)
         shapes = state.variable_shapes(module, image_size=config.model.image_size)
         name = config.model.init_from
         logging.info("starting from %s, epoch %d", name, parent.info["epoch"])
@@ -181,20 +229,22 @@ def initial_model(
         kind = {"name": name, "kind": "teacher", "licences": []}
         return module, variables, fields, [kind, *parent.info["provenance"]]
     fields = model_fields(config, len(label_map))
-    module = models.create(**fields)
+    module = training_module.create(config, fields)
     variables = state.init_variables(
         module, image_size=config.model.image_size, seed=config.seed
     )
     if not config.model.pretrained:
         logging.info("starting from scratch")
         return module, variables, fields, []
-    variables, _ = models.load_pretrained(config.model.pretrained, module, variables)
-    weights = {
-        "name": Path(config.model.pretrained).name,
-        "kind": "weights",
-        "licences": [config.model.pretrained_licence],
-    }
-    return module, variables, fields, [weights]
+    variables, report = models.load_pretrained(
+        pretraining.path_of(config),
+        module,
+        variables,
+        label_map=label_map.fingerprint,
+    )
+    ancestors = pretraining.provenance(config, report.origin)
+    pretraining.require_licence(config, ancestors)
+    return module, variables, fields, ancestors
 
 
 def provenance(config: Any, data: Data, ancestors: Provenance) -> Provenance:
@@ -215,39 +265,17 @@ def provenance(config: Any, data: Data, ancestors: Provenance) -> Provenance:
     return list(unique.values())
 
 
-def shardings(
-    config: Any,
-) -> tuple[jax.sharding.NamedSharding, jax.sharding.NamedSharding]:
-    """(split along the batch, replicated) over all devices.
-
-    Raises:
-        UserError: a batch does not divide among the devices.
-    """
-    devices = jax.devices()
-    for field in ("train", "eval"):
-        size = config[field].batch_size
-        if size % len(devices):
-            raise UserError(
-                f"--config.{field}.batch_size={size} does not divide among "
-                f"{len(devices)} devices",
-                exit_code=2,
-            )
-    mesh = jax.sharding.Mesh(np.array(devices), ("data",))
-    split = jax.sharding.PartitionSpec("data")
-    return (
-        jax.sharding.NamedSharding(mesh, split),
-        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
-    )
-
-
-def shard_batch(
-    batch: pipeline.Batch, sharding: jax.sharding.Sharding
-) -> dict[str, jax.Array]:
-    """A host batch on the devices, split along its first axis, without image ids."""
+def about(
+    config: Any, data: Data, fields: dict[str, Any], ancestors: Provenance
+) -> dict[str, Any]:
+    """What others need to know of a run's best checkpoint, to load and judge it."""
     return {
-        name: jax.make_array_from_process_local_data(sharding, value)
-        for name, value in batch.items()
-        if name != "image_id"
+        "name": config.name,
+        "model": fields,
+        "input": config.input.to_dict(),
+        "region": config.region,
+        "label_map": data.label_map.fingerprint,
+        "provenance": provenance(config, data, ancestors),
     }
 
 
@@ -261,24 +289,9 @@ def soft_label_lookup(
     return lambda batch: {**batch, **store.look_up(batch["image_id"])}
 
 
-def set_aside_other_run(workdir: Path, key: str) -> None:
-    """Moves the checkpoints of another configuration or dataset away; loses nothing."""
-    marker = workdir / "run_key.txt"
-    old = marker.read_text().strip() if marker.exists() else key
-    if old != key:
-        aside = workdir / f"previous-{old[:8]}-{int(time.time())}"
-        aside.mkdir(parents=True)
-        for name in _OF_A_RUN:
-            if (workdir / name).exists():
-                (workdir / name).rename(aside / name)
-        logging.warning(
-            "the configuration or the data changed: the old run is in %s", aside
-        )
-    files.write_text(marker, key + "\n")
-
-
 def use_compilation_cache(config: Any) -> None:
     """Keeps compiled programs, so that a second start reaches its first step sooner."""
     cache = Path(config.runs_dir).resolve() / "xla_cache"
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    # The small programs too: a start compiles some thirty of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
