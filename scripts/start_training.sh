@@ -48,12 +48,27 @@ fi
 # A first look in the foreground, so that a mistake is seen here and not in a log.
 "$python" -m aplantida_jax.main --config="configs/$experiment.py" --dry_run "$@"
 
-if [ "$at_boot" = yes ]; then
+enter_at_boot() { # the same command, tried for ten minutes: a disk or a driver may come late
+  local table command=$1
   command -v crontab >/dev/null || { echo "error: --at-boot needs crontab; install cron" >&2; exit 1; }
-  again=$(printf '%q ' "$PWD/scripts/start_training.sh" "$teacher" "$@")
-  # cron reads % as the end of the line.
-  { crontab -l 2>/dev/null | grep -v "start_training.sh $teacher " || true
-    echo "@reboot ${again//%/\\%} # aplantida_jax"; } | crontab -
+  if ! table=$(crontab -l 2>&1); then
+    # Whatever else is wrong, the table that is there stays.
+    [[ $table == *"no crontab"* ]] || { echo "error: crontab -l: $table" >&2; exit 1; }
+    table=
+  fi
+  {
+    [ -z "$table" ] || grep -vF "# aplantida_jax $PWD $teacher" <<<"$table" || true
+    # cron reads % as the end of the line.
+    echo "@reboot for try in 1 2 3 4 5 6 7 8 9 10; do ${command//%/\\%}&& break; sleep 60; done" \
+      "# aplantida_jax $PWD $teacher"
+  } | crontab -
+}
+
+if [ "$at_boot" = yes ]; then
+  again=("$PWD/scripts/start_training.sh" "$teacher" "$@")
+  # Or a driver that is late means days on the CPU.
+  ! nvidia-smi -L >/dev/null 2>&1 || again+=(--device=gpu)
+  enter_at_boot "$(printf '%q ' "${again[@]}") >>$(printf '%q' "$PWD/$log") 2>&1 "
 fi
 
 nohup "$python" -m aplantida_jax.main --config="configs/$experiment.py" "$@" \

@@ -92,15 +92,20 @@ def test_starts_once_stops_and_goes_on(project: Path):
     # The number of a process that lives, but is not ours, as after a reboot.
     pid_file = project / "workdirs/teacher_global/train.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    old = f"@reboot {project}/scripts/start_training.sh global --config.seed=7"
+    old = f"@reboot another # aplantida_jax {project} global"
     table = _crontab(project)
     table.write_text(f"0 4 * * * backup\n{old}\n")
     assert _start(project, "--at-boot").returncode == 0
     _wait_for(log, "going on at step")
     backup, line = table.read_text().splitlines()
     assert backup == "0 4 * * * backup"
-    assert line.startswith(f"@reboot {project}/scripts/start_training.sh global ")
-    assert "--config.train.epochs=2000" in line
+    assert line.endswith(f"# aplantida_jax {project} global")
+    command = line.removeprefix("@reboot ").replace(r"\%", "%")
+    again = subprocess.run(
+        ["sh", "-c", command.replace("sleep 60", "exit 3")], cwd=project
+    )
+    assert again.returncode == 3  # cron would try again
+    assert "already training" in log.read_text()
     _stop(project)
 
 
