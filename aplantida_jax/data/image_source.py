@@ -15,6 +15,10 @@ class Unavailable(Exception):
         self.reason = reason
 
 
+class Stopped(Exception):
+    """The source was told to stop: nothing is said of the image that was wanted."""
+
+
 class ImageSource(Protocol):
     """What knows an image's file by its id; safe for several threads.
 
@@ -29,6 +33,7 @@ class ImageSource(Protocol):
 
         Raises:
             Unavailable: it is known why there is none; only `streaming.Stream` does.
+            Stopped: it would have to be asked for, after `streaming.Stream.stop`.
         """
 
 

@@ -57,12 +57,10 @@ def run(config: Any, workdir: Path) -> None:
     )
     _combine(teachers, np.array(config.combine.weights), label_map, writer)
     shards = sorted(out_dir.glob("shard-*.npy"))
+    names = list(config.combine.teachers)
     job.finish(
         outputs=[out_dir / "store.json", *shards],
-        metrics={
-            "rows": writer.rows_written,
-            "teachers": list(config.combine.teachers),
-        },
+        metrics={"rows": writer.rows_written, "teachers": names},
         label_map=label_map.fingerprint,
     )
     logging.info("%d combined rows in %s", writer.rows_written, out_dir)
