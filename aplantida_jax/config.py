@@ -10,8 +10,9 @@ from typing import Any
 
 from absl import flags
 
-from aplantida_jax import redaction
-from aplantida_jax.data import download_fields, licences, regions
+from aplantida_jax import config_bounds, redaction
+from aplantida_jax.config_bounds import value_of
+from aplantida_jax.data import licences, regions
 from aplantida_jax.errors import UserError
 
 _CHOICES = {
@@ -29,17 +30,12 @@ _CHOICES = {
     "export.weights": ("float32", "float16", "uint8"),
     "export.backend": ("wasm", "cpu", "webgl"),
 }
-_AT_LEAST_ONE = (
-    "input.threads",
-    "input.prefetch",
-    "train.batch_size",
-    "train.accumulate",
-    "train.epochs",
-    "train.log_every",
-    "eval.batch_size",
-    "predict.top_k",
-    "source.batch_size",
+# What becomes part of a path: a plain name, in the directory where it belongs.
+_NAMES = (
+    *("name", "model.init_from", "distill.soft_labels", "combine.teachers"),
+    *("export.run", "export.name", "export.version", "report.version", "report.runs"),
 )
+_OPTIONAL_NAMES = ("model.init_from",)
 # A password has no place on a command line, which every user of a machine can see.
 _ADDRESS_VARIABLE = "APLANTIDA_MONGODB_URI"
 DEFAULT_ADDRESS = "mongodb://localhost:27017/"
@@ -105,8 +101,8 @@ def check(config: Any) -> None:
         UserError: names the field, its value and what it may be.
     """
     for field, choices in _CHOICES.items():
-        if _get(config, field) not in choices:
-            _refuse(field, _get(config, field), "one of " + ", ".join(choices))
+        if value_of(config, field) not in choices:
+            _refuse(field, value_of(config, field), "one of " + ", ".join(choices))
     if config.dataset.licence_profile not in licences.PROFILES:
         _refuse(
             "dataset.licence_profile",
@@ -116,24 +112,28 @@ def check(config: Any) -> None:
     for region in regions.parse(config.region):
         if region not in regions.REGIONS:
             _refuse("region", config.region, "of " + ", ".join(regions.REGIONS))
-    for field in _AT_LEAST_ONE:
-        if _get(config, field) < 1:
-            _refuse(field, _get(config, field), "at least 1")
+    for field, allowed in config_bounds.refused(config):
+        _refuse(field, value_of(config, field), allowed)
+    for field in _NAMES:
+        _check_name(config, field)
     if config.input.stream and config.input.read_from != "cache":
         _refuse("input.stream", True, "False while input.read_from is not 'cache'")
     _check_training(config)
-    if config.input.pack_short_side < 0:
-        _refuse("input.pack_short_side", config.input.pack_short_side, "0 or more")
     for region in config.split.regions:
         if not isinstance(region, str):
             _refuse("split.regions", config.split.regions, "texts, as 'EU_SW'")
-    if config.pack.shard_mb <= 0:
-        _refuse("pack.shard_mb", config.pack.shard_mb, "above 0")
-    for name, allowed in download_fields.refused(config.download):
-        _refuse(f"download.{name}", config.download[name], allowed)
     _check_fractions(config.split.fractions)
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", str(config.export.version)):
-        _refuse("export.version", config.export.version, "letters, digits, '.', '-'")
+
+
+def _check_name(config: Any, field: str) -> None:
+    value = value_of(config, field)
+    names = [value] if isinstance(value, str) else value
+    for name in names:
+        if name == "" and field in _OPTIONAL_NAMES:
+            continue
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", str(name)):
+            allowed = "of letters, digits, '_', '.', '-', and not begin with '.' or '-'"
+            _refuse(field, value, allowed)
 
 
 def _check_fractions(fractions: Any) -> None:
@@ -144,10 +144,32 @@ def _check_fractions(fractions: Any) -> None:
 
 
 def _check_training(config: Any) -> None:
-    for field in ("model.drop_path", "train.class_weights_beta"):
-        if not 0 <= _get(config, field) < 1:
-            _refuse(field, _get(config, field), "0 or more and below 1")
-    pairs = config.train.lr_multipliers
+    model, train = config.model, config.train
+    if config.input.resize < model.image_size:
+        allowed = f"at least model.image_size, {model.image_size}, which is cut from it"
+        _refuse("input.resize", config.input.resize, allowed)
+    if model.init_from and model.pretrained:
+        allowed = f"left out beside model.init_from={model.init_from!r}: one of them"
+        _refuse("model.pretrained", model.pretrained, allowed)
+    if train.optimizer == "adam" and train.weight_decay > 0:
+        allowed = "0 with train.optimizer=adam, which has none: take adamw"
+        _refuse("train.weight_decay", train.weight_decay, allowed)
+    if config.distill.kl_weight + config.distill.ce_weight == 0:
+        _refuse("distill.kl_weight", 0.0, "above 0 where distill.ce_weight is not")
+    _check_multipliers(train.lr_multipliers)
+    patterns = [("train.lr_multipliers", pair[0]) for pair in train.lr_multipliers]
+    patterns += [
+        (f, value_of(config, f)) for f in ("train.freeze", "model.frozen_norms")
+    ]
+    for field, pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            allowed = f"a regular expression (in {pattern!r}: {error})"
+            _refuse(field, value_of(config, field), allowed)
+
+
+def _check_multipliers(pairs: Any) -> None:
     for pair in pairs:
         if not (
             isinstance(pair, tuple)
@@ -156,21 +178,6 @@ def _check_training(config: Any) -> None:
         ):
             allowed = "pairs of a text and a number, 0 or more, as (('^head', 10.0),)"
             _refuse("train.lr_multipliers", pairs, allowed)
-    patterns = [("train.lr_multipliers", pattern) for pattern, _ in pairs]
-    patterns += [(f, _get(config, f)) for f in ("train.freeze", "model.frozen_norms")]
-    for field, pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            allowed = f"a regular expression (in {pattern!r}: {error})"
-            _refuse(field, _get(config, field), allowed)
-
-
-def _get(config: Any, field: str) -> Any:
-    value = config
-    for part in field.split("."):
-        value = value[part]
-    return value
 
 
 def _refuse(field: str, value: Any, allowed: str) -> None:

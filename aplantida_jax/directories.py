@@ -20,11 +20,15 @@ _WORK, _OLD = ".tmpdir", ".old"  # endings of the hidden ones
 
 
 @contextlib.contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path, *, doing: str = "writing") -> Iterator[None]:
     """While the block runs no other process is in one on the same directory.
 
     The lock is the kernel's and on the directory itself: it ends with the process, and
     leaves no file behind.
+
+    Args:
+        directory: has to be there.
+        doing: what the block does, for the message of whoever comes second.
 
     Raises:
         UserError: another process is.
@@ -34,7 +38,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _occupied(directory) from None
+            raise _occupied(directory, doing) from None
         yield
     finally:
         os.close(handle)
@@ -107,5 +111,5 @@ def _is_in_use(directory: Path) -> bool:
         return True
 
 
-def _occupied(path: Path) -> UserError:
-    return UserError(f"another process is writing {path}: wait until it ends")
+def _occupied(path: Path, doing: str = "writing") -> UserError:
+    return UserError(f"another process is {doing} {path}: wait until it ends")

@@ -2,7 +2,8 @@
 
 python -m aplantida_jax.main --config=configs/teacher_eu_sw.py[:demo]
     [--config.field=value ...] [--workdir=DIR] [--dry_run] [--device=cpu|gpu]
-    [--coordinator=HOST:PORT --processes=N --process=I]  (training in N processes)
+    [--coordinator=HOST:PORT --processes=N --process=I]  (training in N processes, each
+    with CUDA_VISIBLE_DEVICES of its own on one machine; PORT and PORT + 1 are used)
 """
 
 import errno
@@ -36,7 +37,9 @@ _DEVICE = flags.DEFINE_enum(
     "device", None, ["cpu", "gpu"], "Where JAX computes; default: what is there."
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where the others find it."
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where the others find it; JAX's is PORT + 1.",
 )
 _PROCESSES = flags.DEFINE_integer(
     "processes", None, "How many train together, each started with the same command."

@@ -8,7 +8,8 @@ nothing to do, and `finish` writes `manifest.json` beside the output:
      label_map, git_commit, versions, device, seed, started, finished}
 
 `key` is the SHA-256 of the part of the configuration that the output depends on and of
-the inputs' hashes: same key and untouched outputs mean that the work is done.
+the inputs' stages, file names and hashes, wherever they lie: same key and untouched
+outputs mean that the work is done.
 """
 
 import dataclasses
@@ -44,6 +45,8 @@ _EXECUTION_ONLY = {
     "model": ("remat", "attention"),
     "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
 }
+# Paths of inputs: what is read there counts, by its hash, and not where it lies.
+_PATHS = {"model": ("pretrained",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +145,8 @@ def begin(
     hashes = {str(item.path): _checked_hash(item) for item in inputs}
     relevant = {name: _result_fields(config, name) for name in sorted(depends_on)}
     relevant["seed"] = config.seed
-    key = _digest({"stage": stage, "config": relevant, "inputs": hashes})
+    read = [[i.stage, Path(i.path).name, hashes[str(i.path)]] for i in inputs]
+    key = _digest({"stage": stage, "config": relevant, "inputs": read})
     if _is_done(out_dir, key):
         logging.info("%s: nothing to do, %s is up to date", stage, out_dir)
         return None
@@ -207,13 +211,13 @@ def _is_done(out_dir: Path, key: str) -> bool:
 
 
 def _result_fields(config: Any, name: str) -> Any:
-    """A section of the configuration without what only changes how work is done.
+    """A section of the configuration without what does not change the result.
 
     Or one field of a section: "section.field".
     """
     section, _, only = name.partition(".")
     value = _plain(config[section])
-    for field in _EXECUTION_ONLY.get(section, ()):
+    for field in _EXECUTION_ONLY.get(section, ()) + _PATHS.get(section, ()):
         value.pop(field)
     value = value[only] if only else value
     # A password is not what a result depends on, and a hash of it could be guessed.

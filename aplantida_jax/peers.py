@@ -1,32 +1,33 @@
 """The processes of one training run: they meet, and learn at once when one is gone.
 
 Process 0 listens at the address that all were started with. When all have come it
-tells them where JAX's own coordination service will be. The connections stay open and
-silent, so that the kernel reports a death the moment it happens: JAX would notice after
-its heartbeat's patience, and on a GPU the others would wait inside a collective.
+tells them where JAX's own coordination service will be: at the next port, so that a
+firewall can let both through. The connections stay open and silent, so that the kernel
+reports a death the moment it happens: JAX would notice after its heartbeat's patience,
+and on a GPU the others would wait inside a collective.
 
-On a connection there are lines of JSON: {process, processes}, answered by {jax} or
-{error}; at the end {process, reason}, where no reason means that all went well.
+On a connection there are lines of JSON: {process, processes, gpus}, answered by {jax}
+or {error}; at the end {process, reason}, where no reason means that all went well.
 """
 
 import contextlib
 import dataclasses
-import json
 import os
 import socket
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
 
+from aplantida_jax import gpus
 from aplantida_jax.errors import UserError
+from aplantida_jax.link import Link
 
 _MEETING_SECONDS = 300.0
 _HELLO_SECONDS = 5.0  # a stranger that says nothing holds the meeting up so long
 _NEWS_SECONDS = 2.0
 _GRACE_SECONDS = 3.0  # to fail by oneself, and to say so, when another one has failed
 _DIED = "it died"
-_LONGEST_REASON, _LONGEST_LINE = 500, 4096
+_LONGEST_REASON = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Place:
                 "together: give all three, or none for one process"
             )
         host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not host or not port.isdecimal() or not 0 < int(port) < 65535:
             raise _wrong(
                 f"--coordinator={coordinator} is not HOST:PORT: an address of the "
-                "machine of process 0 and a free port there"
+                "machine of process 0, and a port that is free there with the next one"
             )
         if not 0 <= process < processes:
             raise _wrong(
@@ -71,11 +72,16 @@ class Place:
     def address(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @property
+    def jax_address(self) -> str:
+        """Of JAX's own service: the next port."""
+        return f"{_bracketed(self.host)}:{self.port + 1}"
+
 
 class Peers:
     """The others, once all have met. Makes a thread for each connection."""
 
-    def __init__(self, place: Place, links: dict[int, "_Link"], jax_address: str):
+    def __init__(self, place: Place, links: dict[int, Link], jax_address: str):
         """`links` to all others for process 0, to process 0 for each of the others."""
         self.place, self.jax_address = place, jax_address
         self._links = links
@@ -145,7 +151,7 @@ _met: Peers | None = None  # a process is in one run
 def start(place: Place) -> Peers:
     """Meets the other processes of this one's run; see `meet`."""
     global _met
-    _met = meet(place)
+    _met = meet(place, claim=gpus.Claim.of_this_process())
     return _met
 
 
@@ -166,27 +172,40 @@ def part(said: str, exit_code: int) -> None:
         _met.part(last_line.removeprefix("error: "), exit_code)
 
 
-def meet(place: Place, *, timeout: float = _MEETING_SECONDS) -> Peers:
+def meet(
+    place: Place,
+    *,
+    timeout: float = _MEETING_SECONDS,
+    claim: gpus.Claim = gpus.NOTHING,
+) -> Peers:
     """Waits until all processes of a run have come, at most `timeout` seconds.
 
+    `claim` is what this process will compute on.
+
     Raises:
-        UserError: not all came, the port is taken, or they were started differently.
+        UserError: not all came, a port is taken, they were started differently, or two
+            would share a GPU.
     """
     deadline = time.monotonic() + timeout
     if place.process == 0:
-        return _receive(place, deadline)
-    return _come(place, deadline)
+        return _receive(place, deadline, claim)
+    return _come(place, deadline, claim)
 
 
-def _receive(place: Place, deadline: float) -> Peers:
+def _receive(place: Place, deadline: float, claim: gpus.Claim) -> Peers:
     """Process 0's side of the meeting."""
-    links: dict[int, _Link] = {}
+    links: dict[int, Link] = {}
+    claims = {0: claim}
     try:
-        with _listen(place.host, place.port) as server:
+        # The next port is only held, for JAX.
+        with (
+            _listen(place.host, place.port) as server,
+            _listen(place.host, place.port + 1),
+        ):
             while len(links) < place.processes - 1:
                 server.settimeout(max(0.001, deadline - time.monotonic()))
-                link = _Link(server.accept()[0])
-                process = _admit(place, link, links)
+                link = Link(server.accept()[0])
+                process = _admit(place, link, links, claims)
                 if process is not None:
                     links[process] = link
     except TimeoutError:
@@ -197,18 +216,20 @@ def _receive(place: Place, deadline: float) -> Peers:
     except OSError as error:
         raise UserError(
             f"--coordinator={place.address}: {error.strerror or error}: give an "
-            "address of the machine of process 0, and a free port"
+            "address of the machine of process 0, and a free port that is followed by "
+            "a free one"
         ) from None
-    jax_address = f"{_bracketed(place.host)}:{_free_port(place.host)}"
     for link in links.values():
-        link.write({"jax": jax_address})
-    return Peers(place, links, jax_address)
+        link.write({"jax": place.jax_address})
+    return Peers(place, links, place.jax_address)
 
 
-def _admit(place: Place, link: "_Link", links: dict[int, "_Link"]) -> int | None:
+def _admit(
+    place: Place, link: Link, links: dict[int, Link], claims: dict[int, gpus.Claim]
+) -> int | None:
     """The process at the other end; None for what is no process of ours."""
     hello = link.read(timeout=_HELLO_SECONDS)
-    if hello is None or not {"process", "processes"} <= hello.keys():
+    if hello is None or not {"process", "processes", "gpus"} <= hello.keys():
         link.close()
         return None
     process, processes = hello["process"], hello["processes"]
@@ -217,16 +238,19 @@ def _admit(place: Place, link: "_Link", links: dict[int, "_Link"]) -> int | None
     elif process in links or process == 0:
         reason = f"two processes have --process={process}"
     else:
-        return process
+        claims[process] = gpus.Claim(*hello["gpus"])
+        reason = gpus.shared(claims)
+        if not reason:
+            return process
     raise _refuse_all({**links, -1: link}, reason)
 
 
-def _come(place: Place, deadline: float) -> Peers:
+def _come(place: Place, deadline: float, claim: gpus.Claim) -> Peers:
     """The side of the others: process 0 may start later than they."""
     while True:
         left = deadline - time.monotonic()
         try:
-            link = _Link(socket.create_connection((place.host, place.port), left))
+            link = Link(socket.create_connection((place.host, place.port), left))
             break
         except OSError as error:
             if time.monotonic() + 0.2 > deadline:
@@ -236,7 +260,8 @@ def _come(place: Place, deadline: float) -> Peers:
                     "--coordinator"
                 ) from None
             time.sleep(0.2)
-    link.write({"process": place.process, "processes": place.processes})
+    hello = {"process": place.process, "processes": place.processes}
+    link.write({**hello, "gpus": dataclasses.astuple(claim)})
     answer = link.read(timeout=max(0.001, deadline - time.monotonic()))
     if answer is None or "jax" not in answer:
         link.close()
@@ -245,45 +270,13 @@ def _come(place: Place, deadline: float) -> Peers:
     return Peers(place, {0: link}, answer["jax"])
 
 
-def _refuse_all(links: dict[int, "_Link"], reason: str) -> UserError:
+def _refuse_all(links: dict[int, Link], reason: str) -> UserError:
     """Tells all who have come that nothing comes of it."""
     for link in links.values():
         with contextlib.suppress(OSError):
             link.write({"error": reason})
         link.close()
     return UserError(f"the processes did not meet: {reason}")
-
-
-class _Link:
-    """Lines of JSON over a connection."""
-
-    def __init__(self, connection: socket.socket):
-        self._socket = connection
-        self._socket.settimeout(None)
-        self._file: BinaryIO = connection.makefile("rb")
-
-    def write(self, value: dict[str, Any]) -> None:
-        self._socket.sendall(json.dumps(value).encode() + b"\n")
-
-    def read(self, *, timeout: float | None = None) -> dict[str, Any] | None:
-        """A line; None at the end, after `timeout` seconds, or if it isn't ours."""
-        self._socket.settimeout(timeout)
-        try:
-            value = json.loads(self._file.readline(_LONGEST_LINE))
-        except (OSError, ValueError):
-            return None
-        finally:
-            self._socket.settimeout(None)
-        return value if isinstance(value, dict) else None
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
-
-
-def _free_port(host: str) -> int:
-    with _listen(host, 0) as probe:
-        return probe.getsockname()[1]
 
 
 def _listen(host: str, port: int) -> socket.socket:

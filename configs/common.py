@@ -123,11 +123,15 @@ def _augment() -> ConfigDict:
             "contrast": 0.3,
             "saturation": 0.3,
             "hue": 0.15,  # turns
-            "blur": 0.1,  # probability; its deviation is 0.3 to 1.2 output pixels
-            "erasing": 0.0,  # probability; 2 to 33 % of the area
-            "mixup_alpha": 1.0,
+            "blur": 0.1,  # probability
+            "blur_sigma": (0.3, 1.2),  # standard deviation, in output pixels
+            "erasing": 0.0,  # probability
+            "erasing_area": (0.02, 0.33),  # share of the picture, before it is clipped
+            "erasing_aspect": 0.3,  # height / width at least, and 1 / this at most
+            "mixup_alpha": 1.0,  # of the beta distribution of weights; 0 is no mixup
             "cutmix_alpha": 1.2,
-            "mixup_probability": 0.5,  # of either, each half of the time
+            "mixup_probability": 0.5,  # of either
+            "cutmix_share": 0.5,  # of the mixed batches, while both alphas are above 0
         }
     )
 
@@ -150,6 +154,8 @@ def _train() -> ConfigDict:
             # Pairs of a regex over parameter paths and a factor of the learning rate,
             # e.g. (("^head", 10.0),); the first that matches counts, 0 freezes.
             "lr_multipliers": (),
+            # How often a class is drawn. class_weights and logit_adjustment go by what
+            # this leaves of the long tail, so that together nothing counts twice.
             "sampling": "uniform",
             # Of the cross-entropy, by the class's n images, with mean 1: "none",
             # "balanced" 1/n, "square_root" 1/sqrt(n), or "effective_number".
@@ -159,7 +165,7 @@ def _train() -> ConfigDict:
             "patience": 3,  # epochs without a better val top1_accuracy
             "log_every": 50,  # steps
             "checkpoint_minutes": 15.0,  # between checkpoints inside a long epoch
-            "keep_epochs": 2,  # checkpoints of past epochs kept beside best and last
+            "keep_epochs": 2,  # past epochs' checkpoints, beside best and the last two
         }
     )
 

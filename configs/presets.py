@@ -51,7 +51,6 @@ def demo_data(config: ConfigDict) -> None:
     config.download.cache_size_gb = 1.0
     config.download.requests_per_second = 1000.0
     config.download.shrink_short_side = 160
-    config.input.resize = 72
     # The drawn species are told apart by shades: a wide hue jitter makes them one.
     config.augment.update({"hue": 0.02, "saturation": 0.2})
     config.input.threads = 2
@@ -64,6 +63,7 @@ def demo_teacher(config: ConfigDict) -> None:
         {"name": "vit_mini_patch8_64", "image_size": 64, "dtype": "float32"}
     )
     config.model.dropout = 0.1
+    config.input.resize = 72
     config.augment.mixup_probability = 0.0
     config.train.update(
         {
@@ -89,6 +89,7 @@ def demo_student(config: ConfigDict) -> None:
             "dropout": 0.1,
         }
     )
+    config.input.resize = 72
     config.augment.mixup_probability = 0.0
     config.train.update({"batch_size": 32, "log_every": 20, "warmup_epochs": 1.0})
 

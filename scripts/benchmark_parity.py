@@ -7,7 +7,8 @@ One line `parity_<source> value goal` for each source: the largest difference of
 Google's, timm's and folded weights lie with recorded outputs in the directory given;
 Keras' networks, of random weights and statistics, are asked here and now, for both of
 their kinds of file; a checkpoint of ours goes to the disk and back. Then how many
-photos of ox-eye daisies the two real ImageNet networks call "daisy".
+photos of ox-eye daisies the two real ImageNet networks call "daisy". All matrices are
+multiplied in float32; on a GPU from Ampere on, JAX would do so in TF32.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     shared = parser.parse_args().shared
+    jax.config.update("jax_default_matmul_precision", "float32")
     # Keras 3 reads its TensorFlow variables in a way that NumPy 2 deprecates.
     warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
     with tempfile.TemporaryDirectory() as directory:

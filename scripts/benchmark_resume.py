@@ -11,8 +11,10 @@ checkpoint, the history and the state of the data's order must be those of an
 undisturbed run.
 
 Flips: single bits in all files of a checkpoint; undetected are those after which it is
-still taken for whole. After some of them
-the run is really started: it must go on at the checkpoint before.
+still taken for whole. After some of them the run is really started: it must go on at
+the checkpoint before. Then a bit of the best checkpoint, of checkpoint_hashes.json, of
+run_key.txt, best.json and history.jsonl: the run must go on at its newest checkpoint,
+or the one before, and in the end have nothing damaged among what it needs.
 
 Prints `name value goal` lines.
 """
@@ -20,6 +22,7 @@ Prints `name value goal` lines.
 import argparse
 import json
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -38,6 +41,8 @@ _EPOCHS, _STEPS, _BATCH = 4, 15, 16  # steps an epoch
 _START_UP_SECONDS = 3.0  # until a run has shown what it takes
 _IN_START_UP = 0.2  # share of the kills before the first step
 _RESTORES = 5  # damaged runs that are really started again
+_BESIDE = ("checkpoint_hashes.json", "run_key.txt", "best.json", "history.jsonl")
+_GOES_ON = re.compile(r"going on at step (\d+)\n")
 
 
 def main() -> None:
@@ -151,8 +156,7 @@ def flip_bits(command: list[str], root: Path, flips: int, rng: random.Random) ->
     run.wait_until(lambda: training_runs.newest_step(stopped) >= late)
     run.send(signal.SIGTERM)
     run.wait()
-    steps = sorted(training_runs.recorded(stopped))
-    newest, before = steps[-1], steps[-2]
+    newest, before = sorted(training_runs.recorded(stopped), reverse=True)[:2]
     undetected = 0
     read = [p for p in (stopped / "checkpoints" / str(newest)).rglob("*")]
     read = [path for path in read if path.is_file() and path.stat().st_size]
@@ -165,18 +169,47 @@ def flip_bits(command: list[str], root: Path, flips: int, rng: random.Random) ->
     print(f"checkpoint_files {len(read)} -")
     print(f"checkpoint_bit_flips {flips} 1000")
     print(f"checkpoint_bit_flips_undetected {undetected} 0")
-    fell_back = 0
-    for number in range(_RESTORES):
-        damaged = root / f"damaged{number}"
-        shutil.copytree(stopped, damaged)
-        path = damaged / rng.choice(read).relative_to(stopped)
-        flip(path, rng.randrange(path.stat().st_size), 1 << rng.randrange(8))
-        run = Run(command, damaged)
-        run.wait_until(lambda run=run: "going on at step" in run.log())
-        run.send(signal.SIGKILL)
-        run.wait()
-        fell_back += f"going on at step {before}\n" in run.log()
+    fell_back = sum(
+        goes_on(command, stopped, rng.choice(read), rng) == before
+        for _ in range(_RESTORES)
+    )
     print(f"damaged_runs_that_fell_back {fell_back} {_RESTORES}", flush=True)
+    went_on = [
+        goes_on(command, stopped, path, rng) in (newest, before)
+        for path in (best_weights(stopped), *(stopped / name for name in _BESIDE))
+    ]
+    print(f"runs_with_damage_beside_that_went_on {sum(went_on)} {len(went_on)}")
+
+
+def best_weights(workdir: Path) -> Path:
+    """The largest file of the best checkpoint, which must not be the newest."""
+    best = json.loads((workdir / "best.json").read_text())
+    if best["step"] == training_runs.newest_step(workdir):
+        raise RuntimeError("the best checkpoint is the newest: nothing would be shown")
+    found = [p for p in (workdir / best["checkpoint"]).rglob("*") if p.is_file()]
+    return max(found, key=lambda path: path.stat().st_size)
+
+
+def goes_on(
+    command: list[str], stopped: Path, victim: Path, rng: random.Random
+) -> int | None:
+    """Starts a copy of a stopped run, a bit of `victim` flipped, and stops it again.
+
+    Returns:
+        The step at which it went on, None when it did not or left something damaged.
+    """
+    with tempfile.TemporaryDirectory(dir=stopped.parent) as directory:
+        workdir = Path(directory) / "run"
+        shutil.copytree(stopped, workdir)
+        path = workdir / victim.relative_to(stopped)
+        flip(path, rng.randrange(path.stat().st_size), 1 << rng.randrange(8))
+        run = Run(command, workdir)
+        run.wait_for_steps(1)
+        run.send(signal.SIGTERM)
+        run.wait()
+        found = _GOES_ON.search(run.log())
+        step = int(found[1]) if found else 0
+        return None if not step or torn_or_lost(workdir, step) else step
 
 
 def flip(path: Path, byte: int, bit: int) -> None:

@@ -25,14 +25,15 @@ Prints `name value goal` lines. P11's goal, 45 % of the bfloat16 peak for ViT-B/
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
 from typing import Any
 
 # Dense bfloat16 with float32 accumulation, TFLOP/s, from the makers' data sheets;
-# GeForce: 512 FLOPs per SM and clock at the boost clock. Matched against the device's
-# name from the top.
+# GeForce: 512 FLOPs per SM and clock at the boost clock. A name counts where it ends
+# there: "L4" is no L40S, and "RTX 3060" neither a Ti nor a laptop's.
 _PEAK_TFLOPS = {
     "H200": 989.4,
     "H100 PCIe": 756.4,
@@ -49,6 +50,7 @@ _PEAK_TFLOPS = {
     "RTX 3060 Laptop": 21.9,
     "RTX 3060": 25.5,
 }
+_OTHER_CHIP = r"[\w.]| (Ti|SUPER|D|Laptop|Max-Q|Mobile|PCIe|NVL)\b"
 _GOALS = {"vit_base_patch16_384_bfloat16": ">=45"}  # percent of peak
 _DEFAULT_BATCH = {  # (on a CPU, on a GPU)
     "vit_base_patch16_384": (2, 64),
@@ -97,8 +99,7 @@ def _report(model: str, dtype: str, remat: bool, options: argparse.Namespace) ->
     found = json.loads(done.stdout.splitlines()[-1])
     about = {name: found.pop(name) for name in ("device", "jax", "batch", "attention")}
     print(f"  {case}: " + ", ".join(f"{name} {value}" for name, value in about.items()))
-    peak = next((p for name, p in _PEAK_TFLOPS.items() if name in about["device"]), 0)
-    if peak and dtype == "bfloat16":
+    if (peak := peak_tflops(about["device"])) and dtype == "bfloat16":
         found["percent_of_peak"] = 100 * found["tflops"] / peak
     for name, value in found.items():
         goal = _GOALS.get(f"{model}_{dtype}", "-") if name == "percent_of_peak" else "-"
@@ -133,7 +134,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "device": device.device_kind,
         "jax": jax.__version__,
         "batch": batch_size,
-        "attention": getattr(module, "attention", "-"),
+        "attention": _attention(module),
         "images_per_second": batch_size / seconds,
         "tflops": flops * batch_size / seconds / 1e12,
         "planned_memory_gb": _planned_bytes(compiled) / 1e9,
@@ -144,6 +145,28 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.memory_gb:
         found["largest_batch"] = _largest_batch(options, batch_size, compiled)
     return found
+
+
+def peak_tflops(device: str) -> float:
+    """Of a device by the name that JAX gives it; 0 for one that is not in the table."""
+    for name, peak in _PEAK_TFLOPS.items():
+        if re.search(rf"\b{name}(?!{_OTHER_CHIP})", device):
+            return peak
+    return 0.0
+
+
+def _attention(module: Any) -> str:
+    """What computes it here, whatever was asked for; "-" where there is none."""
+    from aplantida_jax.models import attention
+
+    if not hasattr(module, "attention"):
+        return "-"
+    return attention.choose(
+        module.attention,
+        attention.Device.current(),
+        dtype=module.dtype,
+        head_width=module.width // module.heads,
+    )
 
 
 def _config(options: argparse.Namespace, batch_size: int) -> Any:
@@ -165,10 +188,10 @@ def _problem(config: Any, batch_size: int) -> tuple[Any, Any, tuple[Any, ...]]:
     import numpy as np
 
     from aplantida_jax import models
-    from aplantida_jax.train import optimizer, setup, state, step
+    from aplantida_jax.train import initial_model, optimizer, state, step
 
     size = config.model.image_size
-    module = models.create(**setup.model_fields(config, _CLASSES))
+    module = models.create(**initial_model.fields(config, _CLASSES, origin=None))
     variables = state.init_variables(module, image_size=size, seed=config.seed)
     tx = optimizer.make(config.train, variables["params"])
     rng = np.random.default_rng(0)

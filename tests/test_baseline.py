@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import CLASSES, PER_CLASS, Dataset, small
 
-from aplantida_jax import paths
+from aplantida_jax import manifest, paths
 from aplantida_jax.errors import UserError
-from aplantida_jax.evaluate import baseline, inference
+from aplantida_jax.evaluate import baseline, linear_probe
 from aplantida_jax.evaluate.baseline import NearestMean
 from configs import baseline as baseline_config
 
@@ -71,6 +71,9 @@ def test_a_linear_probe_of_a_runs_own_features(config, trained: Dataset):
     found = json.loads((workdir / "evaluate" / "test" / "metrics.json").read_text())
     assert found["weights"] == "teacher_global"
     assert found["model"]["classifier"] == "linear"
+    assert found["model"]["l2"] in linear_probe.PENALTIES
+    assert found["model"]["converged"]
+    assert 0 < found["model"]["gradient_norm"] < 0.01
     assert found["top1_accuracy"] > 0.4  # of six classes
     assert [a["name"] for a in found["provenance"]] == [
         "teacher_global",
@@ -78,13 +81,43 @@ def test_a_linear_probe_of_a_runs_own_features(config, trained: Dataset):
     ]
 
 
-def test_the_feature_function_is_compiled_once(config, dataset: Dataset):
-    module, variables = baseline._frozen(config, CLASSES)
-    pooled = inference.make_features(config, module)
+def test_features_are_computed_once_and_never_trusted_when_rotten(config):
+    """Another classifier, or a start after a stop, reads what lies there."""
+    workdir = paths.run_dir(config, config.name)
+
+    def written() -> dict[str, int]:
+        baseline.run(config, workdir)
+        found = workdir.glob("features/*/features.npz")
+        return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+    first = written()
+    assert len(first) == 3  # train, val, test
+    metrics = workdir / "evaluate" / "test" / "metrics.json"
+    before = json.loads(metrics.read_text())
+    (workdir / "evaluate" / "test" / "manifest.json").unlink()
+    (rotten,) = (name for name in first if name.endswith("_val"))
+    path = workdir / "features" / rotten / "features.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    second = written()
+    assert second.pop(rotten) > first.pop(rotten)
+    assert second == first
+    assert json.loads(metrics.read_text()) == before
+    config.baseline.classifier = "linear"
+    after = written()
+    assert after.pop(rotten) > 0
+    assert after == first
+    config.seed += 1  # another random network
+    assert all(time > first[name] for name, time in written().items() if name in first)
+
+
+def test_the_feature_function_is_compiled_once(config, tmp_path):
+    frozen = baseline._Frozen(config, None, CLASSES)
     for split in ("train", "val", "test"):
-        path = paths.split_file(config, split)
-        inference.features(config, pooled, variables, path)
-    assert pooled._cache_size() == 1
+        source = manifest.Input(paths.split_file(config, split), "split")
+        frozen.features(tmp_path, source, [])
+    assert frozen._pooled._cache_size() == 1
 
 
 def test_dry_run_writes_nothing(config):

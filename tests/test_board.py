@@ -24,7 +24,8 @@ print("tensorflow" in sys.modules)
 def events(directory: Path):
     from tensorboard.backend.event_processing import event_accumulator
 
-    found = event_accumulator.EventAccumulator(str(directory), size_guidance={})
+    everything = {event_accumulator.TENSORS: 0}
+    found = event_accumulator.EventAccumulator(str(directory), everything)
     found.Reload()
     return found
 
@@ -56,6 +57,19 @@ def test_tensorflow_is_imported_after_the_first_step_and_no_image_is_lost(
     )
     assert done.stdout.split() == ["False", "True"], done.stderr
     assert "train/augmented" in events(tmp_path).Tags()["tensors"]
+
+
+def test_what_was_recorded_after_the_checkpoint_is_replaced(tmp_path: Path):
+    file = None
+    for goes_on_from, steps in ((0, range(1, 8)), (4, range(5, 10))):
+        with Board(tmp_path / "board", goes_on_from=goes_on_from) as board:
+            for step in steps:
+                board.scalars(step, {"train/loss": float(step)})
+        (file,) = set((tmp_path / "board").iterdir()) - {file}
+        with file.open("ab") as torn:
+            torn.write(b"half a record")
+    steps = [event.step for event in events(tmp_path / "board").Tensors("train/loss")]
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_a_board_that_nobody_wrote_to_leaves_nothing(tmp_path: Path):

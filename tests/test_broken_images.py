@@ -135,7 +135,7 @@ def test_a_jpeg_ends_where_its_decoder_stops(name):
 def test_nor_does_a_marker_hide_that_data_is_missing(name, filling):
     """Half a scan, and then what makes libjpeg stop and fill the rest with grey."""
     data = FLAVOURS[name]
-    half = decode.header(data).scan_ends[-1] // 2 + 200
+    half = decode.header(data).scan_data[-1][1] // 2 + 200
     missing = data[:half].rstrip(b"\xff") + filling + b"\xff\xd9"
     assert verdict(missing) == "truncated"
 

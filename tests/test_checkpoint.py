@@ -1,5 +1,6 @@
 """Checkpoints: what is damaged is noticed, what is whole comes back."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -29,15 +30,25 @@ def _at(fresh: state.TrainState, step: int) -> state.TrainState:
     return fresh.replace(step=jnp.asarray(step, jnp.int32), params=params)
 
 
-def _flip_a_bit(directory: Path) -> Path:
+def _save(workdir: Path, fresh: state.TrainState, *steps: int) -> None:
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, _at(fresh, step), {})
+            checkpoints.commit()
+
+
+def _flip(path: Path, byte: int, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[byte] ^= bit
+    path.write_bytes(data)
+
+
+def _flip_a_bit(directory: Path) -> None:
     """In the largest file: where the weights are."""
     victim = max(
         (p for p in directory.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
     )
-    data = bytearray(victim.read_bytes())
-    data[len(data) // 2] ^= 1
-    victim.write_bytes(data)
-    return victim
+    _flip(victim, victim.stat().st_size // 2, 1)
 
 
 def test_a_state_comes_back_bit_for_bit(fresh: state.TrainState, tmp_path: Path):
@@ -77,15 +88,20 @@ def test_a_flipped_bit_falls_back_to_the_checkpoint_before(
         assert int(again[0].step) == 2
 
 
-def test_only_damaged_checkpoints_are_an_error_not_a_fresh_start(
-    fresh: state.TrainState, tmp_path: Path
+@pytest.mark.parametrize("what", ["checkpoint", "hashes"])
+def test_only_damaged_checkpoints_are_an_error_at_every_start(
+    fresh: state.TrainState, tmp_path: Path, what: str
 ):
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, _at(fresh, 1), {})
-        checkpoints.commit()
-        _flip_a_bit(checkpoints.directory(1))
-        with pytest.raises(UserError, match="no checkpoint in .* is whole"):
-            checkpoints.restore(fresh)
+    _save(tmp_path, fresh, 1)
+    if what == "checkpoint":
+        _flip_a_bit(tmp_path / "checkpoints" / "1")
+    else:
+        _flip(tmp_path / "checkpoint_hashes.json", 40, 1)
+    for _ in range(2):
+        with checkpoint.Checkpoints(tmp_path) as checkpoints:
+            with pytest.raises(UserError, match="no checkpoint in .* is whole"):
+                checkpoints.restore(fresh)
+            assert checkpoints.directory(1).exists()
 
 
 def test_a_checkpoint_that_died_before_its_hash_was_kept_is_not_trusted(
@@ -104,14 +120,46 @@ def test_a_checkpoint_that_died_before_its_hash_was_kept_is_not_trusted(
     assert int(restored[0].step) == 1
 
 
-def test_keep_only_deletes_the_others(fresh: state.TrainState, tmp_path: Path):
+def test_what_a_killed_process_was_writing_is_removed(
+    fresh: state.TrainState, tmp_path: Path
+):
+    _save(tmp_path, fresh, 1)
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(directory / "1" / "model", directory / "2.orbax-checkpoint-tmp")
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        for step in (1, 2, 3):
+        assert checkpoints.restore(fresh) is not None
+    assert [path.name for path in directory.iterdir()] == ["1"]
+
+
+def test_all_of_a_checkpoint_is_synced_before_it_counts(
+    fresh: state.TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    _save(tmp_path, fresh, 1)
+    directory = tmp_path / "checkpoints"
+    recorded = next(i for i, p in enumerate(synced) if ".checkpoint_hashes" in p)
+    wanted = {str(path) for path in directory.rglob("*")} | {str(directory)}
+    assert wanted <= set(synced[:recorded])
+
+
+def test_keep_only_deletes_others_but_never_the_newest_two(
+    fresh: state.TrainState, tmp_path: Path
+):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2, 3, 4):
             checkpoints.save(step, _at(fresh, step), {})
         checkpoints.commit()
-        checkpoints.keep_only({1, 3})
-        there = [checkpoints.directory(step).exists() for step in (1, 2, 3)]
-    assert there == [True, False, True]
+        checkpoints.keep_only({1})
+        there = [checkpoints.directory(step).exists() for step in (1, 2, 3, 4)]
+        assert there == [True, False, True, True]
+        assert checkpoints.whole([1, 2, 3, 4]) == [1, 3, 4]
 
 
 def test_another_network_does_not_fit(fresh: state.TrainState, tmp_path: Path):

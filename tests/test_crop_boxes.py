@@ -1,13 +1,12 @@
 """Kept smart-crop boxes: computed once, completed, and mended."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from conftest import Dataset
 
 from aplantida_jax import paths
 from aplantida_jax.data import crop_boxes, pipeline
+from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import open_images
 
 
@@ -17,7 +16,7 @@ def kept(dataset: Dataset):
     cache = open_images(config)
     path = paths.split_file(config, "train")
     ids = pipeline.read_examples(config, path, cache, smart_crop=False).image_id
-    return config, cache, ids, Path(config.data_dir) / "smart_crop" / "boxes.npz"
+    return config, cache, ids, crop_boxes.path_of(config)
 
 
 def test_boxes_are_kept_and_a_second_look_reads_them(kept):
@@ -45,17 +44,53 @@ def test_boxes_lie_inside_the_image(kept):
     assert (y + half_y <= 1 + 1e-6).all()
 
 
-def test_an_image_that_is_not_cached_gets_the_centre_and_is_not_kept(kept):
-    config, cache, ids, path = kept
-    stranger = np.array([12345], np.uint64)
-    box = crop_boxes.kept(config, np.concatenate([ids[:2], stranger]), cache)[2]
-    np.testing.assert_array_equal(box, [0.5, 0.5, 1.0])
-    with np.load(path) as stored:
-        assert 12345 not in stored["image_id"]
+def test_an_image_that_is_not_cached_has_none_and_gets_one_once_it_is(kept):
+    config, cache, ids, _ = kept
+    stranger = 0xABC
+    wanted = np.array([stranger, *ids[:2]], np.uint64)
+    before = crop_boxes.kept(config, wanted, cache)
+    assert np.isnan(before[0]).all()
+    cache.put(f"{stranger:016x}", cache.get(f"{int(ids[1]):016x}"))
+    after = crop_boxes.kept(config, wanted, cache)
+    np.testing.assert_array_equal(after, [before[2], before[1], before[2]])
 
 
-def test_a_damaged_file_is_computed_anew(kept):
+def test_the_box_of_the_bytes_is_the_one_that_is_kept(kept):
+    config, cache, ids, _ = kept
+    expected = crop_boxes.kept(config, ids[:10], cache)
+    found = [
+        crop_boxes.of_image(cache.get(f"{int(number):016x}"), max_pixels=10**8)
+        for number in ids[:10]
+    ]
+    np.testing.assert_array_equal(np.array(found), expected)
+    assert found[0].dtype == expected.dtype == np.float32
+
+
+def test_of_a_damaged_file_nothing_is_believed(kept, tmp_path):
+    """Every bit flipped, every length: no box comes of it, and no error."""
     config, cache, ids, path = kept
-    expected = crop_boxes.kept(config, ids[:5], cache)
-    path.write_bytes(path.read_bytes()[:40])
-    np.testing.assert_array_equal(crop_boxes.kept(config, ids[:5], cache), expected)
+    crop_boxes.kept(config, ids[:2], cache)
+    whole = path.read_bytes()
+    nothing = Cache(tmp_path / "nothing", 1.0)
+    damaged = [whole[:length] for length in range(len(whole))]
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        path.write_bytes(content)
+        assert np.isnan(crop_boxes.kept(config, ids[:2], nothing)).all()
+    path.write_bytes(whole)
+    assert not np.isnan(crop_boxes.kept(config, ids[:2], nothing)).any()
+    nothing.close()
+
+
+def test_boxes_of_another_version_are_computed_anew(kept, tmp_path, monkeypatch):
+    config, cache, ids, path = kept
+    expected = crop_boxes.kept(config, ids[:2], cache)
+    monkeypatch.setattr(crop_boxes, "_VERSION", 2)
+    nothing = Cache(tmp_path / "nothing", 1.0)
+    assert np.isnan(crop_boxes.kept(config, ids[:2], nothing)).all()
+    nothing.close()
+    np.testing.assert_array_equal(crop_boxes.kept(config, ids[:2], cache), expected)
+    assert crop_boxes.kept(config, ids[:1], cache).shape == (1, 3)

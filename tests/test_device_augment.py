@@ -150,6 +150,17 @@ def test_erasing_replaces_a_box_by_the_mean_colour(augment):
     assert (width > height).any()
 
 
+def test_the_erased_box_has_the_configured_area_and_aspect(augment):
+    augment.update({"erasing": 1.0, "erasing_area": (0.25, 0.25)})
+    augment.erasing_aspect = 1.0
+    batch = images()
+    erased = (apply(batch, augment) != np.asarray(batch)).any(axis=-1)
+    height, width = erased.any(axis=2).sum(axis=1), erased.any(axis=1).sum(axis=1)
+    # A quarter of the picture is a square of half its side, less beyond the border.
+    assert height.max() == width.max() == SIDE // 2
+    assert (height == SIDE // 2).mean() == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.parametrize("probability", [0.25, 0.75])
 def test_erasing_happens_as_often_as_asked(augment, probability):
     augment.erasing = probability

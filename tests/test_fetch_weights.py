@@ -160,8 +160,11 @@ def test_another_file_than_the_table_says_is_not_kept(
 
 def test_a_file_put_there_by_hand_is_taken_in(host, entry, tmp_path):
     (tmp_path / entry.file).write_bytes(BODY)
+    with pytest.raises(UserError, match="was put there by hand"):
+        fetch_weights.verify(entry, tmp_path / entry.file)
     path = fetch(entry, tmp_path, QUICK)
     assert record(path)["verified_by"] == ["its structure only"]
+    fetch_weights.verify(entry, path)
     assert not host.asked
 
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from aplantida_jax.data import pipeline
+from aplantida_jax.data import crop_boxes, pipeline
 from aplantida_jax.data.cache import Cache
-from aplantida_jax.data.image_source import Unavailable
+from aplantida_jax.data.image_source import Stopped, Unavailable
 from aplantida_jax.errors import UserError
 
 IMAGE_ID = "00000000000000ab"
@@ -40,6 +40,29 @@ def test_a_photo_is_decoded_at_the_scale_that_its_box_needs(cache, side, shape):
     assert element["image"].shape == (*shape, 3)
     assert element["label"] == 3
     assert element["image_id"] == int(IMAGE_ID, 16)
+
+
+def test_a_box_that_is_not_kept_is_that_of_the_bytes_and_noted(cache):
+    load = load_of(cache, (np.nan, np.nan, np.nan))
+    expected = crop_boxes.of_image(cache.get(IMAGE_ID), max_pixels=10**8)
+    for _ in range(2):
+        element = load.map(0)
+        np.testing.assert_array_equal(element["box"], expected)
+    np.testing.assert_array_equal(load.examples.box, [expected])
+    scaled = load_of(cache, tuple(expected)).map(0)["image"]
+    np.testing.assert_array_equal(element["image"], scaled)
+
+
+def test_a_source_that_was_told_to_stop_says_nothing_of_the_image():
+    class Leaving(Held):
+        def get(self, image_id):
+            raise Stopped
+
+    skipped = pipeline.Skipped()
+    for _ in range(2000):
+        with pytest.raises(Stopped):
+            load_of(Leaving(), skipped=skipped).map(0)
+    assert skipped.count == skipped.in_a_row == 0
 
 
 class Held:

@@ -87,16 +87,20 @@ def test_another_configuration_sets_the_old_run_aside(dataset: Dataset):
     assert paths.best(workdir).read_bytes() != old
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good(
-    dataset: Dataset,
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 96}, {"accumulate": 6, "log_every": 50}]
+)
+def test_an_update_that_overflows_at_the_end_of_an_epoch_is_never_kept(
+    dataset: Dataset, options: dict[str, int]
 ):
     config = dataset.teacher()
-    config.train.update({"epochs": 6, "warmup_epochs": 0.0, "log_every": 1})
-    # Weight decay of 1e30 blows up within a step or two, whatever the gradients are.
-    config.train.weight_decay = 1e38
-    with pytest.raises(UserError, match="not finite at step"):
+    # The losses and gradients before the update are finite, all of the epoch's.
+    config.train.update({"epochs": 2, "warmup_epochs": 0.0, "weight_decay": 1e38})
+    config.train.update(options)
+    with pytest.raises(UserError, match="is not finite at step"):
         loop.run(config, _run_dir(dataset))
     assert not paths.best(_run_dir(dataset)).exists()
+    assert not list((_run_dir(dataset) / "checkpoints").glob("[0-9]*"))
 
 
 def test_early_stopping_ends_the_run(dataset: Dataset):

@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from aplantida_jax.data import order
 from aplantida_jax.train import losses
 
 ALL = jnp.ones(5, bool)
@@ -212,6 +213,20 @@ def test_class_weights_by_hand(method, beta, ratios):
     assert weights[3] == 0
     mean_over_images = (weights * COUNT).sum() / COUNT.sum()
     assert mean_over_images == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "square_root", "class_balanced"])
+def test_weights_and_sampling_together_level_the_classes_once(sampling):
+    label = np.repeat([0, 1, 2], [1, 10, 100])
+    drawn = order.effective_counts(label, sampling, classes=4)
+    share = order.sampling_weights(label, sampling)
+    share = np.full(111, 1 / 111) if share is None else share
+    weights = losses.class_weights(drawn, method="balanced")
+    # What an image brings, on average over what is drawn: 1, and each class as much.
+    brought = np.bincount(label, share * weights[label])
+    np.testing.assert_allclose(brought, 1 / 3, rtol=1e-5)
+    if sampling == "class_balanced":
+        np.testing.assert_allclose(weights, [1, 1, 1, 0], rtol=1e-5)
 
 
 def test_no_class_weights_are_none():

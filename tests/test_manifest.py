@@ -74,6 +74,37 @@ def test_another_input_is_other_work(config, tmp_path):
     assert begin(config, tmp_path / "split", changed) is not None
 
 
+def test_the_same_inputs_elsewhere_are_the_same_work(config, tmp_path):
+    key = begin(config, tmp_path / "split", upstream(tmp_path)).key
+    (tmp_path / "moved").mkdir()
+    assert begin(config, tmp_path / "split", upstream(tmp_path / "moved")).key == key
+    around = tmp_path / "moved" / ".." / "download" / "index.jsonl"
+    spelt = manifest.Input(around, "download")
+    assert begin(config, tmp_path / "split", spelt).key == key
+
+
+def test_inputs_that_changed_places_are_other_work(config, tmp_path):
+    pair = []
+    for name, text in (("a", "one"), ("b", "two")):
+        files.write_text(tmp_path / name / "store.json", text)
+        pair.append(manifest.Input(tmp_path / name / "store.json", "predict"))
+    keys = {begin(config, tmp_path / "x", *order).key for order in (pair, pair[::-1])}
+    assert len(keys) == 2
+
+
+def test_weights_count_by_what_is_in_them_not_by_where_they_lie(config, tmp_path):
+    keys = []
+    for place, text in (("a", "same"), ("b", "same"), ("c", "other")):
+        path = tmp_path / place / "net.npz"
+        files.write_text(path, text)
+        config.model.pretrained = str(path)
+        weights = manifest.Input(path, "fetch_weights")
+        job = begin(config, tmp_path / "x", weights, depends_on=("model",))
+        keys.append(job.key)
+        assert job.config["model"]["pretrained"] == str(path)
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.parametrize("damage", ["changed", "deleted"])
 def test_a_damaged_output_is_made_again(config, tmp_path, damage):
     finish(begin(config, tmp_path / "split"))

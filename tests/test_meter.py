@@ -1,5 +1,6 @@
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,8 +11,17 @@ from aplantida_jax.train.meter import Meter
 IDS = np.array([0xAB, 0xFFFF_0000_FFFF_0000, 3, 4, 5], np.uint64)
 
 
-def metrics(loss, grad_norm=1.0):
-    return {"loss": jnp.float32(loss), "grad_norm": jnp.float32(grad_norm)}
+def metrics(loss, grad_norm=1.0, *, is_finite=True):
+    numbers = {"loss": jnp.float32(loss), "grad_norm": jnp.float32(grad_norm)}
+    return {**numbers, "is_finite": jnp.bool_(is_finite)}
+
+
+@jax.jit
+def slow_step(state):
+    """A step that takes a while, on a device that works beside the host."""
+    state = jax.lax.fori_loop(0, 40, lambda _, s: jnp.tanh(s @ s), state)
+    norm = jnp.linalg.norm(state)
+    return state, {"loss": norm, "grad_norm": norm, "is_finite": jnp.bool_(True)}
 
 
 def test_a_flush_sums_up_the_steps_since_the_last():
@@ -61,6 +71,30 @@ def test_what_is_not_finite_stops_with_step_rate_and_images(bad, field):
     assert "the last good checkpoint is kept" in said
     assert "--config.train.learning_rate" in said
     assert caught.value.exit_code == 1
+
+
+def test_an_update_that_overflows_stops_with_step_rate_and_images():
+    meter = Meter(batch_size=5)
+    meter.add(7, 1e-3, IDS, metrics(1.0, is_finite=False))
+    with pytest.raises(UserError, match=r"network is not finite at step 7 .*images 0"):
+        meter.flush()
+
+
+def test_the_host_is_two_steps_ahead_and_waiting_is_what_the_device_waits():
+    state, found = jax.block_until_ready(slow_step(jnp.eye(400)))
+    start = time.monotonic()
+    jax.block_until_ready(slow_step(state))
+    seconds = time.monotonic() - start
+    meter, given = Meter(batch_size=5), []
+    for at in range(1, 11):
+        with meter.waiting():
+            assert all(earlier["loss"].is_ready() for earlier in given[:-1])
+            # The device is busy meanwhile: it waits for the first batch alone.
+            time.sleep(seconds / 2)
+        state, found = slow_step(state)
+        given.append(found)
+        meter.add(at, 0.1, IDS, found)
+    assert meter.flush()["data_wait"] < 0.25
 
 
 def test_before_any_step_there_is_nothing_to_say():

@@ -38,7 +38,7 @@ def run(tx, grads, rate=1e-3, update=None):
     for step, grad in enumerate(grads):
         trained, _ = tx.split(grad)
         params, _, state = (update or tx.update)(
-            trained, state, params, {}, step=step, rate=rate
+            trained, state, params, {}, batch_stats={}, step=step, rate=rate
         )
     return params
 
@@ -269,14 +269,22 @@ def test_what_does_not_train_has_no_state(config, changes, accumulate):
 def test_the_average_moves_with_the_updates_only(config):
     config.update({"accumulate": 2, "ema_decay": 0.75, "freeze": "^head"})
     tx = optimizer.make(config, PARAMS)
-    params, ema, state = PARAMS, PARAMS, tx.init(PARAMS)
+    stats = {"bn": {"mean": jnp.arange(3.0), "var": jnp.ones(3)}}
+    params, state = PARAMS, tx.init(PARAMS)
+    ema = {"params": params, "batch_stats": stats}
     for step in range(4):
         before, average = params, ema
+        stats = jax.tree.map(lambda s: s + 1, stats)
         params, ema, state = tx.update(
-            tx.split(gradients(step))[0], state, params, ema, step=step, rate=0.1
+            tx.split(gradients(step))[0],
+            *(state, params, ema),
+            batch_stats=stats,
+            step=step,
+            rate=0.1,
         )
         if step % 2:
-            expected = jax.tree.map(lambda a, p: 0.75 * a + 0.25 * p, average, params)
+            raw = {"params": params, "batch_stats": stats}
+            expected = jax.tree.map(lambda a, r: 0.75 * a + 0.25 * r, average, raw)
             assert_close(ema, expected, atol=1e-6)
             assert not np.allclose(params["norm"]["scale"], before["norm"]["scale"])
         else:

@@ -14,7 +14,13 @@ from aplantida_jax import files, models, paths
 from aplantida_jax.errors import UserError
 from aplantida_jax.models import load_pretrained
 from aplantida_jax.models.pretrained import describe
-from aplantida_jax.train import checkpoint, pretraining, setup, state
+from aplantida_jax.train import (
+    checkpoint,
+    initial_model,
+    pretraining,
+    setup,
+    state,
+)
 
 LABEL_MAP = "f" * 64
 DATA = {"name": "dataset_train.jsonl", "kind": "data", "licences": ["CC-BY-4.0"]}
@@ -163,7 +169,7 @@ def test_a_run_starts_from_it_and_inherits(tmp_path, dataset: Dataset):
     config = dataset.teacher()
     config.model.image_size = 48
     config.model.pretrained = str(run)
-    _, variables, fields, ancestors = setup.initial_model(config, dataset.label_map)
+    _, variables, fields, ancestors = initial_model.make(config, dataset.label_map)
     assert fields["gelu"] == "exact"
     assert config.input.mean == (0.5,) * 3
     assert [a["name"] for a in ancestors] == [

@@ -10,13 +10,13 @@ import time
 import pytest
 from training_processes import free_port
 
-from aplantida_jax import peers
+from aplantida_jax import gpus, peers
 from aplantida_jax.errors import UserError
 
 # Meets as process argv[2] of argv[3] at port argv[1], says so, and does what it reads.
 _MEMBER = """
 import sys, time
-from aplantida_jax import peers
+from aplantida_jax import gpus, peers
 port, process, processes = map(int, sys.argv[1:])
 met = peers.meet(peers.Place("127.0.0.1", port, processes, process))
 print("met", met.jax_address, flush=True)
@@ -38,6 +38,7 @@ time.sleep(60)
         ((":1234", 2, 0), "is not HOST:PORT"),
         (("host:many", 2, 0), "is not HOST:PORT"),
         (("host:70000", 2, 0), "is not HOST:PORT"),
+        (("host:65535", 2, 0), "free there with the next one"),
         (("host:1234", 2, 2), "--process=2 of --processes=2 is not possible"),
         (("host:1234", 2, -1), "counted from 0"),
         (("host:1234", 0, 0), "counted from 0"),
@@ -58,17 +59,18 @@ def test_an_address_with_colons_is_taken_in_brackets():
     assert place == peers.Place("::1", 80, 2, 1)
 
 
-def meet_all(*places):
+def meet_all(*places, claims=()):
     """What came of it for each: Peers, or the message of the error."""
 
-    def meet(place):
+    def meet(place, claim):
         try:
-            return peers.meet(place, timeout=5)
+            return peers.meet(place, timeout=5, claim=claim)
         except UserError as error:
             return str(error)
 
+    claims = claims or [gpus.NOTHING] * len(places)
     with concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
-        return list(pool.map(meet, places))
+        return list(pool.map(meet, places, claims))
 
 
 def place_of(port, process, processes=2):
@@ -81,7 +83,7 @@ def test_all_learn_one_address_of_jax():
     assert len({one.jax_address for one in met}) == 1
     host, _, jax_port = met[0].jax_address.partition(":")
     assert host == "127.0.0.1"
-    assert int(jax_port) != port
+    assert int(jax_port) == port + 1
     for one in met:
         one.part("", 0)
 
@@ -99,6 +101,49 @@ def test_processes_started_differently_are_told_so(others, said):
     ends = meet_all(first, *(place_of(port, *other) for other in others))
     assert ends[0] == f"the processes did not meet: {said}"
     assert any(end.endswith(f"refuses: {said}") for end in ends[1:])
+
+
+@pytest.mark.parametrize("second", ["0", "1,0"])
+def test_two_that_would_take_one_gpu_do_not_start(second):
+    port = free_port()
+    claims = [gpus.Claim("here", "0"), gpus.Claim("here", second)]
+    for end in meet_all(place_of(port, 0), place_of(port, 1), claims=claims):
+        assert "processes 0 and 1 are on one machine and both take its GPU 0" in end
+        assert "CUDA_VISIBLE_DEVICES" in end
+
+
+@pytest.mark.parametrize("other", [("here", "1"), ("there", "0"), ("here", "")])
+def test_gpus_of_their_own_are_let_through(other):
+    port = free_port()
+    claims = [gpus.Claim("here", "0"), gpus.Claim(*other)]
+    for one in meet_all(place_of(port, 0), place_of(port, 1), claims=claims):
+        one.part("", 0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, "0,1"),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, "1"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ""),
+        ({"JAX_PLATFORMS": "cpu"}, ""),
+        ({"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": "GPU-ab12"}, "GPU-ab12"),
+    ],
+)
+def test_visible_gpus_are_those_that_jax_would_take(tmp_path, environment, found):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "null"):
+        (tmp_path / name).touch()
+    assert gpus.visible(environment, tmp_path) == found
+    assert gpus.visible({}, tmp_path / "nothing") == ""
+
+
+def test_the_next_port_must_be_free_too():
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port + 1)),
+        pytest.raises(UserError, match=f"127.0.0.1:{port}: .* followed by a free"),
+    ):
+        peers.meet(place_of(port, 0), timeout=0.4)
 
 
 def test_the_first_says_who_did_not_come():

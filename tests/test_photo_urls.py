@@ -48,6 +48,29 @@ def test_a_stranger_has_none(path):
     urls.close()
 
 
+def test_a_split_that_is_not_what_was_written_is_refused(path, photos):
+    """Each would send training to a wrong address, or to none."""
+    whole = path.read_bytes()
+    *lines, trailer = whole.splitlines(keepends=True)
+    damaged = (
+        # Another address.
+        whole.replace(b"https://a.org", b"https://c.org", 1),
+        # A line less, no trailer, more after it.
+        b"".join([*lines[1:], trailer]),
+        b"".join(lines),
+        whole + lines[0],
+        # A number for an address.
+        whole.replace(b'"https://a.org', b'5,"x":"', 1),
+    )
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="'split'"):
+            PhotoUrls(path)
+    records.write_photos(path, photos[::-1])
+    with pytest.raises(UserError, match="not sorted by image_id"):
+        PhotoUrls(path)
+
+
 @pytest.mark.parametrize("damage", [b'{"no": 1}\n', b"[]\n", b"{"])
 def test_a_damaged_or_missing_split_is_refused(path, damage):
     path.write_bytes(damage)

@@ -94,6 +94,25 @@ def test_a_process_reads_only_its_own_images(dataset: Dataset):
     np.testing.assert_array_equal(rows[0][:7], alone[1:8])
 
 
+def test_with_images_that_cannot_be_read_each_process_goes_on_exactly(dataset: Dataset):
+    """Whose batches are then its own: each has come further by what it left out."""
+    config, cache, examples = _examples(dataset)
+    gone = [f"{int(number):016x}" for number in examples.image_id[::7]]
+    for name in gone:
+        next(cache.directory.rglob(f"{name}*")).unlink()
+    for shard in ((0, 2), (1, 2)):
+        iterator = _train(dataset, shard=shard)
+        for _ in range(5):
+            next(iterator)
+        kept = iterator.get_state()
+        expected = [next(iterator)["image_id"] for _ in range(8)]
+        again = _train(dataset, shard=shard)
+        again.set_state(kept)
+        found = [next(again)["image_id"] for _ in range(8)]
+        np.testing.assert_array_equal(found, expected)
+        assert not set(np.ravel(found)) & {int(name, 16) for name in gone}
+
+
 def test_an_image_missing_from_the_cache_is_skipped_and_counted(dataset: Dataset):
     config, cache, examples = _examples(dataset)
     gone = f"{int(examples.image_id[5]):016x}"

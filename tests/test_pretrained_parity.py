@@ -88,6 +88,12 @@ def test_timm_release_card_beside_the_file(tmp_path):
     (tmp_path / "config.json").write_text(config)
     origin = describe(path)
     assert (origin.mean, origin.std) == ((0.5,) * 3, (0.25,) * 3)
+    # Among other files it says nothing of them: each has a card by its own name.
+    other = path.with_name("timm_other.safetensors")
+    path.rename(other)
+    assert describe(other).mean == (0.485, 0.456, 0.406)
+    (tmp_path / "timm_other.config.json").write_text(config)
+    assert describe(other).mean == (0.5,) * 3
     assert origin.licence == "Apache-2.0"
 
 

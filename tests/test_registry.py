@@ -58,3 +58,31 @@ def test_wrong_choice(field, value):
 def test_setting_of_another_kind_of_model():
     with pytest.raises(UserError, match="mobilenet_v2_1.0 has no setting gelu"):
         create("mobilenet_v2_1.0", num_classes=2, gelu="tanh")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("num_classes", 0), ("num_classes", -3), ("num_classes", 2.5)),
+        *(("dropout", 2.0), ("dropout", 1.0), ("dropout", -0.1)),
+        *(("drop_path", 1.5), ("drop_path", float("nan"))),
+        *(("head_rank", -1), ("head_rank", "4"), ("depth", 0), ("heads", 0)),
+    ],
+)
+def test_a_number_that_makes_no_network(field, value):
+    fields = {"num_classes": 2, field: value}
+    with pytest.raises(
+        UserError, match=f"{field} is {value!r}, but must be a .*number from"
+    ):
+        create("vit_mini_patch8_64", **fields)
+
+
+@pytest.mark.parametrize("heads", [5, 256])
+def test_width_must_be_a_multiple_of_the_heads(heads):
+    with pytest.raises(UserError, match=f"width 128 is not a multiple of {heads} head"):
+        create("vit_mini_patch8_64", num_classes=2, heads=heads)
+
+
+def test_a_width_that_is_no_multiplier():
+    with pytest.raises(UserError, match="width -1.0 must be"):
+        create("mobilenet_v2_1.0", num_classes=2, width=-1.0)

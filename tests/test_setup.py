@@ -1,13 +1,15 @@
 """What a run is built from: schedule, ancestors, initialisation order, shardings."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
-from conftest import Dataset
+from conftest import PER_CLASS, Dataset
 
 from aplantida_jax import paths
 from aplantida_jax.errors import UserError
-from aplantida_jax.train import setup, state
+from aplantida_jax.train import initial_model, setup, state
 
 
 def test_epochs_become_steps_once(dataset: Dataset):
@@ -35,6 +37,25 @@ def test_the_mask_is_the_regions_classes_and_the_prior_sums_to_one(dataset: Data
     np.testing.assert_allclose(np.exp(constants.log_prior).sum(), 1, rtol=1e-5)
 
 
+def test_the_prior_is_of_what_is_drawn(dataset: Dataset):
+    config = dataset.teacher()
+    data = setup.load_data(config)
+    # The first class has three times the images of each other one.
+    label = np.concatenate([data.train.label, np.zeros(2 * PER_CLASS["train"], int)])
+    longer = dataclasses.replace(data.train, label=label)
+    data = dataclasses.replace(data, train=longer)
+    ratios = {}
+    for sampling in ("uniform", "square_root", "class_balanced"):
+        config.train.sampling = sampling
+        prior = np.exp(setup.constants(config, data).log_prior)
+        np.testing.assert_allclose(prior[1:], prior[1], rtol=1e-5)
+        ratios[sampling] = prior[0] / prior[1]
+    one = 1 / PER_CLASS["train"]  # the image that every class is given
+    assert ratios["uniform"] == pytest.approx((3 + one) / (1 + one), rel=1e-5)
+    assert ratios["uniform"] > ratios["square_root"] > ratios["class_balanced"]
+    assert ratios["class_balanced"] == pytest.approx(1, rel=1e-5)
+
+
 def test_statistics_of_another_label_map_are_refused(dataset: Dataset):
     from aplantida_jax import files
 
@@ -50,7 +71,7 @@ def test_init_from_takes_over_every_parameter_and_the_ancestors(trained: Dataset
     config = trained.teacher()
     config.name = "child"
     config.model.init_from = "teacher_global"
-    _, variables, _, ancestors = setup.initial_model(config, trained.label_map)
+    _, variables, _, ancestors = initial_model.make(config, trained.label_map)
     from aplantida_jax.train import checkpoint
 
     workdir = paths.run_dir(config, "teacher_global")
@@ -69,15 +90,15 @@ def test_init_from_another_network_names_the_differences(trained: Dataset):
     config.model.init_from = "teacher_global"
     config.model.image_size = 64
     with pytest.raises(UserError, match="is another network: 1 parameters differ"):
-        setup.initial_model(config, trained.label_map)
+        initial_model.make(config, trained.label_map)
 
 
 def test_from_scratch_is_the_same_for_the_same_seed(dataset: Dataset):
     config = dataset.teacher()
-    first = setup.initial_model(config, dataset.label_map)[1]
-    second = setup.initial_model(config, dataset.label_map)[1]
+    first = initial_model.make(config, dataset.label_map)[1]
+    second = initial_model.make(config, dataset.label_map)[1]
     config.seed = 7
-    other = setup.initial_model(config, dataset.label_map)[1]
+    other = initial_model.make(config, dataset.label_map)[1]
     jax.tree.map(np.testing.assert_array_equal, first, second)
     different = jax.tree.map(lambda a, b: not np.array_equal(a, b), first, other)
     assert any(jax.tree.leaves(different))
@@ -85,7 +106,7 @@ def test_from_scratch_is_the_same_for_the_same_seed(dataset: Dataset):
 
 def test_shapes_need_no_computation(dataset: Dataset):
     config = dataset.teacher()
-    module, variables, _, _ = setup.initial_model(config, dataset.label_map)
+    module, variables, _, _ = initial_model.make(config, dataset.label_map)
     shapes = state.variable_shapes(module, image_size=32)
     jax.tree.map(
         lambda s, v: np.testing.assert_equal(s.shape, v.shape), shapes, variables

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -49,7 +50,8 @@ def test_a_new_state_is_at_its_beginning():
     assert fresh.step.dtype == jnp.int32
     assert_same(fresh.params, variables()["params"])
     assert_same(fresh.batch_stats, variables()["batch_stats"])
-    assert_same(fresh.ema, fresh.params)
+    average = {"params": fresh.params, "batch_stats": fresh.batch_stats}
+    assert_same(fresh.ema, average)
     assert_same(fresh.opt_state, tx.init(fresh.params))
     assert fresh.sums == {"loss": 0, "top1": 0, "count": 0}
 
@@ -60,7 +62,7 @@ def test_no_two_leaves_share_a_buffer_so_that_all_can_be_donated():
     assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
     double = jax.jit(lambda s: jax.tree.map(lambda x: x * 2, s), donate_argnums=0)
     np.testing.assert_allclose(
-        double(fresh).ema["head"]["kernel"],
+        double(fresh).ema["params"]["head"]["kernel"],
         2 * variables()["params"]["head"]["kernel"],
         rtol=1e-6,
     )
@@ -72,10 +74,12 @@ def test_the_average_is_evaluated_when_there_is_one():
     assert without.ema == {}
     assert_same(state.evaluation_variables(without)["params"], without.params)
     averaged = state.create(variables(), tx, ema_decay=0.9)
-    averaged = averaged.replace(params=variables(1)["params"])
+    averaged = averaged.replace(**variables(1))
     found = state.evaluation_variables(averaged)
-    assert_same(found["params"], variables()["params"])
-    assert_same(found["batch_stats"], variables()["batch_stats"])
+    assert_same(found, variables())
+    # The raw network is kept beside it, whole.
+    rest = state.training_variables(averaged)
+    assert_same({name: rest[name] for name in found}, variables(1))
 
 
 def test_a_network_without_statistics_has_an_empty_dictionary():
@@ -135,4 +139,41 @@ def test_two_runs_never_share_their_progress():
     one, other = state.Progress("k", "e"), state.Progress("k", "e")
     one.history.append({})
     one.best["epoch"] = 1
-    assert (other.history, other.best, other.iterator) == ([], {}, {})
+    assert (other.history, other.best, other.iterator) == ([], {}, [])
+
+
+@pytest.mark.parametrize(
+    ("whole", "epoch"), [({6, 9}, 2), ({9, 12}, 3), ({3, 6, 9}, 2), ({7}, None)]
+)
+def test_another_best_is_the_first_of_the_highest_that_are_whole(whole, epoch):
+    progress = state.Progress("k", "e")
+    top1 = {1: 0.1, 2: 0.4, 3: 0.4, 4: 0.2}
+    for number, value in top1.items():
+        progress.step = 3 * number
+        val = {"top1_accuracy": value, "loss": 1.0}
+        record = {"epoch": number, "step": progress.step, "train_loss": 2.0}
+        record |= {f"val_{name}": metric for name, metric in val.items()}
+        progress.add_epoch(record, val)
+    undisturbed = progress.best
+    progress.choose_best(whole)
+    if epoch is None:
+        assert progress.best == {}
+        assert progress.epochs_without_better == 0
+    else:
+        assert (progress.best["epoch"], progress.best["step"]) == (epoch, 3 * epoch)
+        assert progress.epochs_without_better == 4 - epoch
+    if epoch == 2:  # as it was remembered when it became the best
+        assert progress.best == undisturbed
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"finished": None}])
+def test_what_another_version_remembered_is_refused(change, tmp_path):
+    remembered = dataclasses.asdict(state.Progress("k", "e", step=3))
+    found = state.Progress.from_json(remembered, where=tmp_path)
+    assert found == state.Progress("k", "e", step=3)
+    for name, value in change.items():
+        remembered[name] = value
+        if value is None:
+            del remembered[name]
+    with pytest.raises(UserError, match="of another version .*differ in"):
+        state.Progress.from_json(remembered, where=tmp_path)

@@ -71,7 +71,7 @@ def test_the_average_follows_the_parameters(parts):
         lambda a, b, e: np.testing.assert_allclose(e, 0.75 * b + 0.25 * a, atol=1e-6),
         after.params,
         before,
-        after.ema,
+        after.ema["params"],
     )
 
 
@@ -111,6 +111,26 @@ def parameters_after(config, module, variables, constants, batches):
         current, metrics = train_step(current, batch, np.float32(0.01), constants)
     assert train_step._cache_size() == 1
     return current, metrics
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_update_that_overflows_is_told_of_by_the_step_that_made_it(
+    plain, accumulate
+):
+    config, module, variables, constants, batch = plain
+    config.train.accumulate = accumulate
+    tx = optimizer.make(config.train, variables["params"])
+    current = state.create(variables, tx, ema_decay=0.0)
+    train_step = step.make_train_step(module, tx, config)
+    told = []
+    for _ in range(accumulate):
+        current, metrics = train_step(current, batch, np.float32(np.inf), constants)
+        assert np.isfinite(metrics["loss"])
+        assert np.isfinite(metrics["grad_norm"])
+        told.append(bool(metrics["is_finite"]))
+    assert told == [True] * (accumulate - 1) + [False]
+    numbers = np.concatenate([np.ravel(p) for p in jax.tree.leaves(current.params)])
+    assert not np.isfinite(numbers).all()
 
 
 def test_accumulated_batches_train_as_one_large_batch(plain):

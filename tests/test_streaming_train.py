@@ -1,6 +1,5 @@
 """The training stage itself, fed from the network through the cache."""
 
-import dataclasses
 import os
 import shutil
 import signal
@@ -8,41 +7,13 @@ import threading
 import time
 
 import pytest
-from conftest import CLASSES, PER_CLASS, Dataset
+from conftest import Dataset
+from streamed_dataset import IMAGES, served
 
 from aplantida_jax import config as configuration
 from aplantida_jax import paths
-from aplantida_jax.data import records
-from aplantida_jax.data.cache import Cache
 from aplantida_jax.errors import UserError
 from aplantida_jax.train import loop
-
-IMAGES = CLASSES * PER_CLASS["train"]
-
-
-def served(dataset: Dataset, server, keep: dict[str, int]):
-    """The dataset's images on the server, and of each split so many in the cache."""
-    config = dataset.teacher()
-    config.input.stream = True
-    config.input.threads = 4
-    config.source.uri = ""
-    config.train.epochs = 2
-    config.download.private_hosts = (server.host,)
-    config.download.shrink_short_side = 0
-    config.dataset.min_image_side = 50
-    cache = Cache(paths.cache_dir(config), 1.0)
-    for split in ("train", "val"):
-        path = paths.split_file(config, split)
-        photos = list(records.read_photos(path, made_by="split"))
-        for number, photo in enumerate(photos):
-            name = photo.url.rpartition("/")[2]
-            server.images[name] = cache.get(photo.image_id)
-            if number >= keep[split]:
-                next(cache.directory.rglob(photo.image_id)).unlink()
-            url = server.url(f"image/{name}")
-            photos[number] = dataclasses.replace(photo, url=url)
-        records.write_photos(path, photos)
-    return config
 
 
 def test_an_image_that_validation_lacks_ends_the_run(dataset: Dataset, server):

@@ -64,6 +64,41 @@ def test_a_vits_forward_pass_is_counted_as_known(script):
     assert count(base, 384) / 1e9 == pytest.approx(55.5, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA H200", 989.4),
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756.4),
+        ("NVIDIA A100-SXM4-40GB", 311.9),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA GeForce RTX 3060", 25.5),
+        ("NVIDIA GeForce RTX 3060 Ti", 32.4),
+        ("NVIDIA GeForce RTX 3060 Laptop GPU", 21.9),
+        # Others whose names begin alike: no figure is better than a wrong one.
+        *(
+            (name, 0.0)
+            for name in (
+                *("NVIDIA L40S", "NVIDIA L40", "NVIDIA GH200 480GB", "NVIDIA H100 NVL"),
+                *("NVIDIA A100X", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 3080 Ti"),
+                *("NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 4090 D"),
+                *("NVIDIA GeForce RTX 3080 Laptop GPU", "cpu", "TPU v4"),
+            )
+        ),
+    ],
+)
+def test_a_peak_is_of_the_device_itself(script, device, tflops):
+    assert script("benchmark_train_step").peak_tflops(device) == tflops
+
+
+def test_the_attention_that_is_named_is_the_one_that_runs(script):
+    named = script("benchmark_train_step")._attention
+    # "auto" was asked for, and a CPU has none of cuDNN's.
+    assert named(models.create(MODEL, num_classes=7)) == "xla"
+    assert named(models.create("mobilenet_v2_0.35", num_classes=7)) == "-"
+
+
 def test_the_count_is_that_of_the_matrix_products_which_xla_sees(script):
     count = script("benchmark_train_step")._vit_multiply_adds
     module = models.create(MODEL, num_classes=7)

@@ -10,7 +10,7 @@ import pytest
 from conftest import Dataset
 
 from aplantida_jax.errors import UserError
-from aplantida_jax.train import setup, training_module
+from aplantida_jax.train import initial_model, state, training_module
 
 VIT = {"name": "vit_mini_patch8_64", "num_classes": 6, "image_size": 32}
 MOBILENET = {"name": "mobilenet_v2_0.35", "num_classes": 6, "image_size": 32}
@@ -37,7 +37,7 @@ def test_a_vit_gets_its_attention_and_stochastic_depth(config):
 def test_best_json_does_not_say_how_training_ran(config):
     config.model.update({"attention": "xla", "drop_path": 0.2, "frozen_norms": "stem"})
     assert not {"attention", "drop_path", "frozen_norms"} & set(
-        setup.model_fields(config, 6)
+        initial_model.fields(config, 6, origin=None)
     )
 
 
@@ -57,9 +57,7 @@ def test_best_json_does_not_say_how_training_ran(config):
 def test_what_the_model_has_not_is_refused_in_one_line(config, fields, changes, said):
     config.model.update({**changes, "dtype": "float32"})
     with pytest.raises(UserError, match=re.escape(said)) as caught:
-        setup.state.variable_shapes(
-            training_module.create(config, fields), image_size=32
-        )
+        state.variable_shapes(training_module.create(config, fields), image_size=32)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 
@@ -105,7 +103,7 @@ def test_folded_weights_start_training_as_the_network_that_they_are(config, data
         {"name": "mobilenet_v2_1.0", "image_size": 64, "pretrained": str(FOLDED)}
     )
     config.model.pretrained_licence = "Apache-2.0"
-    module, variables, fields, _ = setup.initial_model(config, dataset.label_map)
+    module, variables, fields, _ = initial_model.make(config, dataset.label_map)
     assert fields["frozen_norms"] == "."
     images = jax.random.normal(jax.random.key(0), (4, 64, 64, 3))
 

@@ -137,15 +137,63 @@ def test_flips_and_quarter_turns_are_exact(changes, expected):
     assert np.abs(seen - expected(image)).max() <= 1
 
 
-def test_a_view_at_half_size_is_the_mean_of_four_pixels():
-    image = noise(64, 64)
-    seen = transforms.render(image, PLAIN, image_size=32)
-    blocks = image.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
-    assert np.abs(seen - blocks).max() <= 1
+@pytest.mark.parametrize("angle", [0.0, 20.0])
+@pytest.mark.parametrize("step", [1.3, 1.6, 1.95, 2.3, 2.7, 3.6])
+def test_training_sees_as_much_fine_detail_as_evaluation(step, angle):
+    image = noise(500, 500)
+    size = int(330 / step)
+    about = view(side=size * step / 500, angle=angle)
+    seen = transforms.render(image, about, image_size=size)
+    expected = transforms.resample(
+        image[: round(size * step), : round(size * step)], size
+    )
+    # Noise is what aliases: without a filter it is 1.5 times as strong at step 1.95.
+    assert seen.std() / expected.std() == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("step", [1.25, 1.4, 1.75, 2.2, 2.6, 3.3])
+def test_training_sees_a_pattern_of_every_coarseness_as_evaluation_does(step):
+    size = 120
+    side = round(size * step)
+    y, x = np.mgrid[:400, :400]
+    for period in (2.2, 3.1, 4.7, 8.0):  # source pixels
+        wave = 127.5 + 100 * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / period)
+        image = np.repeat(np.round(wave).astype(np.uint8)[..., None], 3, axis=2)
+        about = view(x=(40 + side / 2) / 400, y=(30 + side / 2) / 400, side=side / 400)
+        seen = transforms.render(image, about, image_size=size).astype(float)
+        expected = transforms.resample(image[30 : 30 + side, 40 : 40 + side], size)
+        assert abs(seen.std() - expected.std()) < 12  # of 71 grey levels
+
+
+@pytest.mark.parametrize("flip_y", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(300, 200), (97, 140), (31, 400)])
+def test_a_view_of_a_part_is_what_the_whole_picture_shows_there(height, width, flip_y):
+    image = noise(height, width)
+    rng = np.random.default_rng(height)
+    for _ in range(20):
+        side = rng.uniform(0.3, 1)
+        slack = (1 - side) / 2 * min(height, width)
+        x = 0.5 + rng.uniform(-1, 1) * (0.5 - side * min(height, width) / 2 / width)
+        y = 0.5 + rng.uniform(-1, 1) * slack / height
+        angle = rng.uniform(-45, 45)
+        about = view(x=x, y=y, side=side, angle=angle, flip_y=flip_y)
+        seen = transforms.render(image, about, image_size=400)  # step below 1
+        out = (np.arange(400) - 199.5) * side * min(height, width) / 400
+        right, down = np.meshgrid(out, -out if flip_y else out)
+        cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        expected = cv2.remap(
+            image,
+            (x * width - 0.5 + cos * right - sin * down).astype(np.float32),
+            (y * height - 0.5 + sin * right + cos * down).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        # The steps of 1/32 pixel in which OpenCV samples, either way.
+        assert np.abs(seen.astype(int) - expected).max() <= 255 / 16
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (97, 140), (119, 98)])
-def test_far_down_whole_blocks_are_averaged_first(height, width):
+def test_at_a_third_a_pixel_is_the_mean_of_nine(height, width):
     image = noise(height, width)
     # 3 x 3 pixels around the middle block of the picture, which 3 divides or not.
     x, y = (width // 3 // 2 + 0.5) * 3 / width, (height // 3 // 2 + 0.5) * 3 / height
@@ -242,6 +290,17 @@ def test_the_draws_have_the_stated_rates(augment):
     # Uniform in area: half of the crops lie below the middle of 0.36 and 1.
     below = share(lambda v: v.side**2 < 0.68)
     assert below == pytest.approx(0.5, abs=four_sigma)
+
+
+def test_the_deviation_of_the_blur_is_the_configured_one(augment):
+    augment.update({"blur": 1.0, "blur_sigma": (2.0, 2.5)})
+    rng = np.random.default_rng(1)
+    drawn = [
+        transforms.draw_view(rng, CENTRE, augment, width=10, height=10).blur
+        for _ in range(100)
+    ]
+    assert 2.0 <= min(drawn) < 2.05
+    assert 2.45 < max(drawn) <= 2.5
 
 
 def test_no_strength_is_the_box_itself(augment):

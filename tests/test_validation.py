@@ -57,6 +57,17 @@ def test_real_images_only_are_counted(parts):
         np.testing.assert_array_equal(sums[name], expected)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_network_that_is_not_finite_is_right_about_nothing(parts, bad):
+    config, variables, batch, constants = parts
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, bad), variables)
+    sums = validation.make_step(Colour(), config)(broken, batch, constants)
+    assert not np.isfinite(sums["loss"])
+    assert float(sums["count"]) == 11
+    for name in ("top1", "top5", "class_top1"):
+        assert not np.any(sums[name])
+
+
 def label_map(*regions):
     """A class for each tuple of regions."""
     return labels.LabelMap(

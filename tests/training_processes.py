@@ -1,5 +1,6 @@
 """Training runs of the small dataset in processes of their own."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -84,8 +85,15 @@ def start_pair(
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """A free port that is followed by a free one."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+            with (
+                contextlib.suppress(OSError, OverflowError),
+                socket.create_server(("127.0.0.1", port + 1)),
+            ):
+                return port
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> None:

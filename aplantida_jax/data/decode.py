@@ -43,7 +43,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from aplantida_jax.data.image_header import BrokenImage, Header, header
+from aplantida_jax.data.image_header import BrokenImage, Header, header, scan_ends
 
 __all__ = ["BrokenImage", "Header", "decode", "encode_jpeg", "header", "shrink"]
 
@@ -176,7 +176,7 @@ def _jpeg(data: bytes, found: Header, min_target_side: int) -> np.ndarray:
 
 def _with_more(data: bytes, found: Header) -> bytes:
     """The JPEG with more data where its decoder stops; without what is behind it."""
-    cuts = (0, *found.scan_ends)
+    cuts = (0, *scan_ends(data, found))
     parts = [data[start:stop] for start, stop in itertools.pairwise(cuts)]
     return _MORE.join(parts) + _LAST + data[cuts[-1] : found.end]
 

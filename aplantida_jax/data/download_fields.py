@@ -4,33 +4,12 @@ Each bound keeps out what would fail in the middle of a long run, or be taken fo
 something else without a word; none judges whether a value is wise.
 """
 
-import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
+from aplantida_jax.bounds import Bounds
+
 _DAY_S = 86_400.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-    """Of a number, both ends included; `off` is a value below them that is allowed."""
-
-    least: float
-    most: float
-    off: float | None = None
-
-    def allow(self, value: Any) -> bool:
-        """Is it a finite number within the bounds?"""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        is_off = self.off is not None and value == self.off
-        return is_off or (math.isfinite(value) and self.least <= value <= self.most)
-
-    def __str__(self) -> str:
-        off = "" if self.off is None else f"{self.off:g}, or "
-        return f"{off}from {self.least:.10g} to {self.most:.10g}"
-
 
 BOUNDS = {
     "cache_size_gb": Bounds(1e-6, 1e6),

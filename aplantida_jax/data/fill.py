@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -70,18 +70,16 @@ class Keeper:
     def __init__(
         self,
         source: Origin,
-        cache: Cache,
+        put: Callable[[str, bytes], bool],
         accept: Rules,
         disk: DiskRoom,
-        spare_since: int,
     ):
-        """`spare_since` is the cache's tick since which nothing may be evicted."""
+        """`put` takes an image's id and bytes, as `Cache.put` does."""
         self._source = source
         self._fetcher: Fetcher = source.fetcher
-        self._cache = cache
+        self._put = put
         self._accept = accept
         self._disk = disk
-        self._spare_since = spare_since
         self._pages = _Pages()
 
     def perform(self, item: Item, trail: Trail) -> Done:
@@ -106,9 +104,7 @@ class Keeper:
         return Done(seen, outcome)
 
     def _keep(self, outcome: Outcome, data: bytes) -> Outcome:
-        put = functools.partial(
-            self._cache.put, outcome.image_id, data, spare_since=self._spare_since
-        )
+        put = functools.partial(self._put, outcome.image_id, data)
         try:
             reason = "" if self._disk.write(put) else "cache_size"
         except CacheFull:
@@ -153,7 +149,8 @@ class Filling:
         config = self._config
         one_each = [own[0][1] for own in todo.values()]
         with origin.opened(config, one_each) as source:
-            keeper = Keeper(source, self._cache, self._accept, self._disk, spare_since)
+            put = functools.partial(self._cache.put, spare_since=spare_since)
+            keeper = Keeper(source, put, self._accept, self._disk)
             crawl = self._crawl(keeper, source.fetcher)
             report = CrawlReport(
                 crawl,

@@ -50,9 +50,8 @@ class Header:
         whole: False when the file lacks the end that its format prescribes.
         end: how many bytes of a whole JPEG its decoder reads; None of other files.
         scans: how often a JPEG's decoder goes over the picture, 1 of another format.
-        scan_ends: where a JPEG's decoder stops reading a scan, in bytes: where that
-            ends, at markers that have no place in it, and at its first restart marker,
-            which may be one of those. Empty in another format.
+        scan_data: (first, end), in bytes, of each stretch of a JPEG's scans, which end
+            at markers that have no place in them, too. Empty in another format.
     """
 
     format: str
@@ -62,7 +61,7 @@ class Header:
     whole: bool = True
     end: int | None = None
     scans: int = 1
-    scan_ends: tuple[int, ...] = ()
+    scan_data: tuple[tuple[int, int], ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -85,6 +84,19 @@ def header(data: bytes) -> Header:
     if found.width <= 0 or found.height <= 0:
         raise BrokenImage("unsupported")
     return found
+
+
+def scan_ends(data: bytes, found: Header) -> list[int]:
+    """Where a JPEG's decoder stops reading a scan, in bytes of the file.
+
+    At each end of `scan_data`, and before that at its first restart marker, which may
+    be one that has no place there.
+    """
+    ends = []
+    for first, end in found.scan_data:
+        restart = _RESTART.search(data, first, end)
+        ends += [restart.start(), end] if restart else [end]
+    return ends
 
 
 def _parse(data: bytes) -> Header:
@@ -125,11 +137,10 @@ def _jpeg(data: bytes) -> Header:
             break
     else:
         raise BrokenImage("truncated")
-    scans, scan_ends, scanning, end = 1, [], True, stop
+    scans, scan_data, scanning, end = 1, [], True, stop
     for marker, start, _, stop in segments:
         if scanning:
-            restart = _RESTART.search(data, end, start)
-            scan_ends += [restart.start(), start] if restart else [start]
+            scan_data.append((end, start))
         # After a marker out of place libjpeg can resume at a restart marker.
         scanning = marker == _SCAN or (scanning and marker in _BARE)
         scans += marker == _SCAN
@@ -140,7 +151,7 @@ def _jpeg(data: bytes) -> Header:
         whole=whole,
         end=end if whole else None,
         scans=scans,
-        scan_ends=tuple(scan_ends),
+        scan_data=tuple(scan_data),
     )
 
 

@@ -1,10 +1,15 @@
 """Which example is in which row of which batch, however many processes share the work.
 
-One process or several: the k-th global batch holds the same examples in the same rows,
-augmented by the same random numbers. So the order is fixed first, for the whole batch,
-and every process takes its rows of it last:
+One process or several: while every image can be read, the k-th global batch holds the
+same examples in the same rows, augmented by the same random numbers. So the order is
+fixed first, for the whole batch, and every process takes its rows of it last:
 
     row r of process p in batch k  =  element  k * batch + p * rows + r
+
+An image that cannot be read is left out, by the process whose row it is and without a
+word to the others: that process's later rows move up by one, so that which examples
+meet in a batch depends on the number of processes from there on. How far each has come
+is part of the iterator's state, so a run goes on exactly, with as many processes.
 """
 
 import dataclasses
@@ -77,3 +82,11 @@ def sampling_weights(label: np.ndarray, how: str) -> np.ndarray | None:
     count = np.bincount(label)[label].astype(np.float64)
     weight = 1 / count if how == "class_balanced" else 1 / np.sqrt(count)
     return weight / weight.sum()
+
+
+def effective_counts(label: np.ndarray, how: str, *, classes: int) -> np.ndarray:
+    """Images of each class that an epoch draws on average, float64 [classes]."""
+    weights = sampling_weights(label, how)
+    if weights is None:
+        return np.bincount(label, minlength=classes).astype(np.float64)
+    return len(label) * np.bincount(label, weights, minlength=classes)

@@ -1,5 +1,6 @@
 """The URLs of a split's photos, looked up in its file: 16 bytes of memory a photo."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -20,7 +21,11 @@ class PhotoUrls:
     """
 
     def __init__(self, path: Path):
-        """Reads where each photo stands; raises UserError when the file is damaged."""
+        """Reads where each photo stands.
+
+        Raises:
+            UserError: the file is missing, damaged, or not sorted by `image_id`.
+        """
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -28,7 +33,7 @@ class PhotoUrls:
         self.example: dict[str, str] = {}
         try:
             self._read()
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self.close()
             raise UserError(
                 f"{path} is damaged ({error}): run stage 'split' again"
@@ -37,15 +42,26 @@ class PhotoUrls:
     def _read(self) -> None:
         ids: list[int] = []
         offsets = [0]
+        digest = hashlib.sha256()
+        trailer = None
         with open(self._file, "rb", closefd=False) as lines:
             for line in lines:
+                if trailer is not None:
+                    raise ValueError("lines after the trailer")
                 row = orjson.loads(line)
-                if files.TRAILER not in row:
-                    ids.append(int(row["image_id"], 16))
-                    offsets.append(offsets[-1] + len(line))
-                    self.example.setdefault(origin.host_of(row["url"]), row["url"])
+                if files.TRAILER in row:
+                    trailer = row[files.TRAILER]
+                    continue
+                digest.update(line)
+                ids.append(int(row["image_id"], 16))
+                offsets.append(offsets[-1] + len(line))
+                self.example.setdefault(origin.host_of(row["url"]), row["url"])
+        if trailer != {"count": len(ids), "sha256": digest.hexdigest()}:
+            raise ValueError("its trailer does not agree with its lines")
         self.image_id = np.array(ids, np.uint64)
         self._offset = np.array(offsets, np.int64)
+        if (self.image_id[1:] <= self.image_id[:-1]).any():
+            raise ValueError("its photos are not sorted by image_id")
 
     def url(self, image_id: str) -> str:
         """Raises KeyError when the split has no such photo."""

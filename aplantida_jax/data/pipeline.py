@@ -1,8 +1,10 @@
 """The input pipeline: image files -> batches, in an order that resumes exactly.
 
 `make_train` is an endless grain dataset: shuffled anew every epoch, decoded and warped
-in threads, batched. Its iterator's state is one index, kept in the checkpoint beside
-`Examples.fingerprint`, since grain itself accepts a state of another dataset.
+in threads, batched. Its iterator's state is how far this process has come, an index,
+kept in the checkpoint beside `Examples.fingerprint`, since grain itself accepts a state
+of another dataset. An exception of a read leaves it in the middle of a batch: who means
+to go on keeps the state from before.
 `evaluation_batches` yields every example once, in file order, the last batch padded.
 
 Batch on the host:
@@ -44,7 +46,8 @@ class Examples:
     Attributes:
         image_id: uint64 [n].
         label: int32 [n].
-        box: float32 [n, 3], smart-crop boxes or the centre.
+        box: float32 [n, 3], smart-crop boxes or the centre. NaN is a smart-crop box
+            that was not kept: `Load` notes it here once it has the image's bytes.
     """
 
     image_id: np.ndarray
@@ -133,7 +136,7 @@ class Load(grain.transforms.Map):
 
     def map(self, element: int) -> dict[str, Any]:
         return {
-            "image": self._read(element),
+            "image": self._read(element),  # before its box, which it may find
             "label": self.examples.label[element],
             "image_id": self.examples.image_id[element],
             "box": self.examples.box[element],
@@ -142,11 +145,12 @@ class Load(grain.transforms.Map):
     def _read(self, element: int) -> np.ndarray | None:
         """uint8 [h, w, 3]; None, and counted, when it cannot be read."""
         image_id = f"{int(self.examples.image_id[element]):016x}"
-        least = math.ceil(self.min_side / float(self.examples.box[element, 2]))
         try:
             data = self.images.get(image_id)
             if data is None:
                 raise Unavailable("not there")
+            side = float(self._box(element, data)[2])
+            least = math.ceil(self.min_side / side)
             image = decode.decode(
                 data, max_pixels=self.max_pixels, min_target_side=least
             )
@@ -155,6 +159,15 @@ class Load(grain.transforms.Map):
             return None
         self.skipped.none()
         return image
+
+    def _box(self, element: int, data: bytes) -> np.ndarray:
+        """The kept box, or else that of the bytes: a run that goes on has them kept."""
+        box = self.examples.box[element].copy()
+        # Any of the three: another thread may be about to write the same ones.
+        if np.isnan(box).any():
+            box = crop_boxes.of_image(data, max_pixels=self.max_pixels)
+            self.examples.box[element] = box
+        return box
 
 
 def _readable(element: dict[str, Any]) -> bool:

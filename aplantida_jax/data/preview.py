@@ -84,6 +84,8 @@ def _choose(
     rng = np.random.default_rng(config.seed)
     some = rng.permutation(len(everything))[:_MOST_CANDIDATES]
     boxes = crop_boxes.kept(config, everything.image_id[some], images)
+    there = ~np.isnan(boxes).any(axis=1)
+    some, boxes = some[there], boxes[there]
     order = np.argsort(-np.abs(boxes[:, :2] - 0.5).max(axis=1), kind="stable")
     # Half of them as they come: a choice of the oddest alone would mislead.
     order = np.concatenate([order[: _ROWS // 2], np.sort(order[_ROWS // 2 :])])

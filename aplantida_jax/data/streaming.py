@@ -20,7 +20,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ from aplantida_jax.data.fetch import START, Fetched, Trail
 from aplantida_jax.data.fill import Done, Item, Keeper
 from aplantida_jax.data.host_claims import Claims
 from aplantida_jax.data.host_turns import PAUSED, STOPPED, NoTurn, Turns
-from aplantida_jax.data.image_source import Unavailable
+from aplantida_jax.data.image_source import Stopped, Unavailable
 from aplantida_jax.data.journal import OK, TEMPORARY, Journal
 from aplantida_jax.data.photo_urls import PhotoUrls
 from aplantida_jax.data.schedule import Ticket
+from aplantida_jax.data.spared import Spared
+from aplantida_jax.errors import UserError
 
-_FOREVER = 1 << 62  # a tick of the cache that is not reached: all may be evicted
 _CREDIT = 64  # images that may be skipped for a pause before any came
 _PATIENCE_S = 60.0  # that a thread waits for a host when more were skipped than came
 _SAY_S = 60.0
@@ -50,12 +51,15 @@ class Stream:
 
     remedy = "see above what their hosts answer, or fill the cache with 'download'"
 
-    def __init__(self, config: Any, split_path: Path, cache: Cache):
+    def __init__(
+        self, config: Any, split_path: Path, cache: Cache, spare: Sequence[str] = ()
+    ):
         """
         Args:
             config: `download`, `dataset` and `source` are read.
             split_path: names the photos' URLs.
             cache: stays open after `close`.
+            spare: ids of images that none that comes may displace from the cache.
 
         Raises:
             UserError: the split or the cache is damaged, or the cache was filled with
@@ -73,7 +77,8 @@ class Stream:
             source = self._open(config, split_path, stack)
             self._resources = stack.pop_all()
         self._fetcher = source.fetcher
-        self._keeper = Keeper(source, cache, self._accept, self._disk, _FOREVER)
+        put = Spared(cache, spare).put
+        self._keeper = Keeper(source, put, self._accept, self._disk)
         self._lock = threading.Condition()
         self._asking: set[str] = set()
         self._failures: collections.Counter[str] = collections.Counter()
@@ -101,14 +106,17 @@ class Stream:
 
         Raises:
             Unavailable: it is not in the cache, and cannot be had now.
+            Stopped: it is not in the cache, and would have to be asked for.
         """
         data = self._cache.get(image_id)
         if data is None:
-            try:
-                url = self._urls.url(image_id)
-            except KeyError:
-                return None
-            data = self._fetched(image_id, url)
+            with self._alone(image_id):
+                try:
+                    url = self._urls.url(image_id)
+                except KeyError:
+                    return None
+                # Another thread may just have got it.
+                data = self._cache.get(image_id) or self._fetched(image_id, url)
         with self._lock:
             self._credit = min(_CREDIT, self._credit + 1)
         return data
@@ -121,7 +129,7 @@ class Stream:
     def stop(self) -> None:
         """Asks for nothing more, also if a thread waits for its turn just now.
 
-        What is in the cache is still read, so that a batch under way can be finished.
+        What is in the cache is still read; for what is not, `get` raises `Stopped`.
         May be called by a signal's handler.
         """
         self._stopped = True
@@ -143,18 +151,21 @@ class Stream:
             logging.info("streamed: %s", self._summary())
 
     def _fetched(self, image_id: str, url: str) -> bytes:
-        with self._alone(image_id):
-            # Another thread may just have got it.
-            data = self._cache.get(image_id)
-            if data is not None:
-                return data
-            try:
-                reason = self._ask(image_id, url)
-            except NoTurn as error:
-                reason = error.reason
-                self._pay()
-            # A cache that is too small has it no more: it goes to somebody else's.
-            data = None if reason else self._cache.get(image_id)
+        """Asks for an image that is not in the cache."""
+        try:
+            reason = self._ask(image_id, url)
+        except NoTurn as error:
+            if error.reason == STOPPED:
+                raise Stopped from None
+            reason = error.reason
+            self._pay()
+        except UserError:
+            # To stop also ends the waiting for a full disk, as an error of the disk's.
+            if self._stopped:
+                raise Stopped from None
+            raise
+        # A cache that is too small has it no more: it goes to somebody else's.
+        data = None if reason else self._cache.get(image_id)
         self._count(OK if data is not None else reason or "cache_size")
         if data is None:
             raise Unavailable(reason or "cache_size")
@@ -166,7 +177,7 @@ class Stream:
         with self._lock:
             self._lock.wait_for(lambda: self._closed or image_id not in self._asking)
             if self._closed:
-                raise Unavailable(STOPPED)
+                raise Stopped
             self._asking.add(image_id)
         try:
             yield
@@ -230,7 +241,7 @@ class Stream:
     def _pay(self) -> None:
         """An image is held up by its host."""
         with self._lock:
-            spent = self._credit == 1 and not self._stopped
+            spent = self._credit == 1
             self._credit = max(0, self._credit - 1)
         if spent:
             logging.warning(

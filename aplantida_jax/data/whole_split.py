@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,34 @@ from aplantida_jax.data.journal import Journal
 from aplantida_jax.data.photo_urls import PhotoUrls
 from aplantida_jax.errors import UserError
 
+_NO_ROOM = ("cache_full", "cache_size")  # why an image was not kept
 
-def complete(config: Any, split_path: Path, cache: Cache) -> None:
+
+class Whole:
+    """An `ImageSource`: the cache, in which all of a split is, and is to stay."""
+
+    remedy = (
+        "run the same command again, which fetches it first; when another run takes "
+        "it from the cache each time, raise --config.download.cache_size_gb for both"
+    )
+
+    def __init__(self, cache: Cache, image_ids: Sequence[str]):
+        """`image_ids` is the split's."""
+        self.image_ids = image_ids
+        self._cache = cache
+
+    def get(self, image_id: str) -> bytes | None:
+        """The file's bytes, verified, or None when it was lost meanwhile."""
+        return self._cache.get(image_id)
+
+
+def complete(config: Any, split_path: Path, cache: Cache) -> Whole:
     """Fetches what the cache lacks of a split, as the stage download does.
 
     Raises:
         UserError: an image cannot be had: a metric over the others would not be the
-            split's; the split or the cache is damaged; the disk stayed full.
+            split's; the cache has no room for two training batches beside the split;
+            the split or the cache is damaged; the disk stayed full.
     """
     with (
         contextlib.closing(PhotoUrls(split_path)) as urls,
@@ -36,15 +58,39 @@ def complete(config: Any, split_path: Path, cache: Cache) -> None:
             logging.info("%s: %d images to fetch first", split_path.name, count)
             spare_since = cache.use_now([name for name in wanted if name in cache])
             filling.run(todo, spare_since, 0.0).summarise()
-        missing = [name for name in wanted if name not in cache]
-        known = journal.outcomes_of(missing)
-    if missing:
-        reasons = collections.Counter(outcome.reason for outcome in known.values())
+        there = [name for name in wanted if name in cache]
+        known = journal.outcomes_of(set(wanted).difference(there))
+    reasons = collections.Counter(outcome.reason for outcome in known.values())
+    _require_room(config, split_path, cache, there, len(wanted), reasons)
+    if len(there) < len(wanted):
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         raise UserError(
-            f"{len(missing)} images of {split_path} cannot be had ({why}): try again "
-            "later; or, for those that are gone, run stage 'download' with "
+            f"{len(wanted) - len(there)} images of {split_path} cannot be had ({why}): "
+            "try again later; or, for those that are gone, run stage 'download' with "
             "--config.download.limit=0, which asks for nothing, and then 'split'"
+        )
+    return Whole(cache, wanted)
+
+
+def _require_room(
+    config: Any,
+    split_path: Path,
+    cache: Cache,
+    there: list[str],
+    count: int,
+    reasons: collections.Counter[str],
+) -> None:
+    """Refuses a cache without room for the split's `count` images and some others.
+
+    These are two training batches, taken to be as large as the split's images are.
+    """
+    used = cache.limit - cache.room(cache.use_now(there))
+    needed = used / max(1, len(there)) * (count + 2 * config.train.batch_size)
+    if needed > cache.limit or not reasons.keys().isdisjoint(_NO_ROOM):
+        raise UserError(
+            f"{cache.directory} has no room for the images of {split_path}, which stay "
+            "there, and two training batches: set --config.download.cache_size_gb "
+            f"above {max(needed, cache.limit) / 1e9:.3g}"
         )
 
 

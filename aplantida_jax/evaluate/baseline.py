@@ -14,7 +14,8 @@ Without pretrained weights the features are those of a random network, and the J
 `"weights": "random"`.
 
 Writes `<workdir>/evaluate/<split>/` like stage `evaluate`, so that the report treats it
-as a run.
+as a run, and the features to `<workdir>/features/`, for the next classifier and for a
+run that was stopped.
 """
 
 import dataclasses
@@ -34,8 +35,8 @@ from aplantida_jax.evaluate import (
     summary,
 )
 from aplantida_jax.evaluate.summary import Subject
-from aplantida_jax.models.pretrained import describe
-from aplantida_jax.train import pretraining, setup, state
+from aplantida_jax.models.origins import Opened
+from aplantida_jax.train import initial_model, pretraining, state
 
 RANDOM = "random"
 
@@ -73,103 +74,139 @@ class NearestMean:
 def run(config: Any, workdir: Path) -> None:
     split, region = config.eval.split, config.region
     out_dir = paths.evaluation_dir(workdir, split, region)
+    weights = [pretraining.input_of(config)] if config.model.pretrained else []
+    splits = {
+        name: manifest.Input(paths.split_file(config, name, region), "split")
+        for name in sorted({"train", "val", split})
+    }
+    classes = manifest.Input(paths.classes(config), "export_dataset")
     job = manifest.begin(
         config,
         stage="baseline",
         out_dir=out_dir,
-        inputs=_inputs(config),
+        inputs=[classes, *splits.values(), *weights],
         depends_on=("baseline", "calibrate", "eval", "input", "model", "region"),
     )
     if job is None:
         return
     label_map = labels.read(paths.classes(config))
     if config.dry_run:
-        for name in ("train", "val", split):
-            path = paths.split_file(config, name, region)
-            images = sum(1 for _ in records.read_photos(path, made_by="split"))
-            logging.info("would compute features of %d images of %s", images, name)
+        _log_plan(splits)
         return
-    image_id, label, logits = _answer(config, len(label_map))
-    found, written = outputs.write(
+    opened = pretraining.opened(config)
+    frozen = _Frozen(config, opened, len(label_map))
+    found = {
+        name: frozen.features(workdir / "features", source, weights)
+        for name, source in splits.items()
+    }
+    logits, fit = _answer(config, found, len(label_map))
+    metrics, written = outputs.write(
         out_dir,
-        _subject(config, label_map),
-        image_id,
-        label,
+        _subject(config, label_map, opened, fit),
+        found[split].image_id,
+        found[split].label,
         logits,
         options=summary.options_of(config),
     )
-    headline = {name: found[name] for name in outputs.HEADLINE}
+    headline = {name: metrics[name] for name in outputs.HEADLINE}
     job.finish(outputs=written, metrics=headline, label_map=label_map.fingerprint)
 
 
-def _inputs(config: Any) -> list[manifest.Input]:
-    inputs = [manifest.Input(paths.classes(config), "export_dataset")]
-    for split in sorted({"train", "val", config.eval.split}):
-        path = paths.split_file(config, split, config.region)
-        inputs.append(manifest.Input(path, "split"))
-    if config.model.pretrained:
-        inputs.append(pretraining.input_of(config))
-    return inputs
+def _log_plan(splits: dict[str, manifest.Input]) -> None:
+    for name, source in splits.items():
+        images = sum(1 for _ in records.read_photos(source.path, made_by="split"))
+        logging.info("would compute features of %d images of %s", images, name)
 
 
-def _answer(config: Any, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(image_id uint64 [n], label int32 [n], logits [n, classes]) of the split."""
-    module, variables = _frozen(config, classes)
-    pooled = inference.make_features(config, module)
-    found = {
-        split: inference.features(
-            config, pooled, variables, paths.split_file(config, split, config.region)
+class _Frozen:
+    """A network that answers with its pooled features, and keeps them on the disk."""
+
+    def __init__(self, config: Any, opened: Opened | None, classes: int):
+        """With the weights `opened`, or random ones."""
+        origin = opened.origin if opened else None
+        fields = initial_model.fields(config, classes, origin=origin)
+        module = models.create(**fields)
+        self._config = config
+        self._variables = state.init_variables(
+            module, image_size=config.model.image_size, seed=config.seed
         )
-        for split in sorted({"train", "val", config.eval.split})
-    }
-    _, train_label, train = found["train"]
-    _, val_label, val = found["val"]
-    image_id, label, features = found[config.eval.split]
+        if opened is None:
+            logging.warning("no model.pretrained: features of a random network")
+        else:
+            loaded = models.load_pretrained(opened, module, self._variables)
+            self._variables = loaded[0]
+        self._pooled = inference.make_features(config, module)
+
+    def features(
+        self, directory: Path, split: manifest.Input, weights: list[manifest.Input]
+    ) -> inference.Features:
+        """Of a split; those of an earlier run that still hold are read again.
+
+        Writes `<directory>/<region>_<split>/{features.npz, manifest.json}`, hashed and
+        verified like any output, so that a stop costs one split at most. 593,000 photos
+        and 1,280 features are 3 GB.
+        """
+        out_dir = directory / f"{split.path.parent.name}_{split.path.stem}"
+        path = out_dir / "features.npz"
+        job = manifest.begin(
+            self._config,
+            stage="baseline_features",
+            out_dir=out_dir,
+            inputs=[split, *weights],
+            depends_on=("input", "model"),
+        )
+        if job is None:
+            return inference.Features.read(path)
+        found = inference.features(
+            self._config, self._pooled, self._variables, split.path
+        )
+        found.write(path)
+        job.finish(outputs=[path], metrics={"images": len(found.label)})
+        return found
+
+
+def _answer(
+    config: Any, found: dict[str, inference.Features], classes: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """(logits [n, classes] of the evaluated split, what to say of the classifier)."""
+    train, val = found["train"], found["val"]
+    features = found[config.eval.split].features
     if config.baseline.classifier == "linear":
         probe = linear_probe.choose(
-            (train, train_label), (val, val_label), classes=classes
+            (train.features, train.label), (val.features, val.label), classes=classes
         )
-        return image_id, label, probe.logits(features)
-    nearest = NearestMean.fit(train, train_label, classes=classes)
-    temperature, _ = calibration.fit_temperature(nearest.cosine(val), val_label)
-    logging.info("temperature of the cosines, from val: %.3f", temperature)
-    return image_id, label, nearest.cosine(features) / np.float32(temperature)
-
-
-def _frozen(config: Any, classes: int) -> tuple[Any, Any]:
-    """The network and its variables, pretrained or random."""
-    module = models.create(**setup.model_fields(config, classes))
-    variables = state.init_variables(
-        module, image_size=config.model.image_size, seed=config.seed
+        return probe.logits(features), probe.summary()
+    nearest = NearestMean.fit(train.features, train.label, classes=classes)
+    temperature, _ = calibration.fit_temperature(
+        nearest.cosine(val.features), val.label
     )
-    if not config.model.pretrained:
-        logging.warning("no model.pretrained: features of a random network")
-        return module, variables
-    path = pretraining.path_of(config)
-    variables, _ = models.load_pretrained(path, module, variables)
-    return module, variables
+    logging.info("temperature of the cosines, from val: %.3f", temperature)
+    logits = nearest.cosine(features) / np.float32(temperature)
+    return logits, {"temperature": float(temperature)}
 
 
-def _subject(config: Any, label_map: labels.LabelMap) -> Subject:
+def _subject(
+    config: Any,
+    label_map: labels.LabelMap,
+    opened: Opened | None,
+    fit: dict[str, Any],
+) -> Subject:
     options = config.model
-    provenance: list[dict[str, Any]] = []
-    if options.pretrained:
-        origin = describe(pretraining.path_of(config))
-        provenance = pretraining.provenance(config, origin)
     return Subject(
         run=config.name,
         model={
             "name": options.name,
             "image_size": options.image_size,
             "classifier": config.baseline.classifier,
+            **fit,
         },
-        weights=Path(options.pretrained).name if options.pretrained else RANDOM,
+        weights=Path(options.pretrained).name if opened else RANDOM,
         split=config.eval.split,
         region=config.region,
         label_map=label_map,
         trained_on="",
         train_images=outputs.train_images(config, config.region, len(label_map)),
-        provenance=provenance,
+        provenance=pretraining.provenance(config, opened.origin) if opened else [],
     )
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from aplantida_jax import files
 from aplantida_jax.data import labels, pipeline, regions
 from aplantida_jax.data.image_source import open_images
 from aplantida_jax.progress import track
@@ -30,6 +31,31 @@ class Predictions:
     image_id: np.ndarray
     label: np.ndarray
     logits: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """What a network without its head says of a split.
+
+    Attributes:
+        image_id: uint64 [n].
+        label: int32 [n].
+        features: float32 [n, d].
+    """
+
+    image_id: np.ndarray
+    label: np.ndarray
+    features: np.ndarray
+
+    def write(self, path: Path) -> None:
+        with files.atomic_open(path) as out:
+            np.savez(out, **vars(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Features":
+        """What `write` wrote, and whose hash was verified."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(**stored)
 
 
 def run(
@@ -91,7 +117,7 @@ def features(
     pooled: Callable[[Any, np.ndarray], jax.Array],
     variables: Any,
     split_path: Path,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Features:
     """Pooled features of a network that need not have been trained by us.
 
     Args:
@@ -99,9 +125,6 @@ def features(
         pooled: what `make_features` returned.
         variables: of the network.
         split_path: the photos.
-
-    Returns:
-        image_id uint64 [n], label int32 [n], features float32 [n, d].
     """
     chunks = list(
         _batches(
@@ -113,7 +136,7 @@ def features(
             skip=0,
         )
     )
-    return (
+    return Features(
         np.concatenate([chunk.image_id for chunk in chunks]),
         np.concatenate([chunk.label for chunk in chunks]),
         np.concatenate([chunk.logits for chunk in chunks]),

@@ -5,6 +5,13 @@ scores [b, heads, n, n] for the backward pass: at 577 tokens most of a ViT's mem
 cuDNN's kernels (FlashAttention, Dao et al. 2022) never do. They want 16-bit numbers, a
 head width that fits, an NVIDIA GPU of the Ampere generation or later, and, in training,
 an even number of tokens: a ViT's is odd, so one that is masked is added.
+
+What has run: XLA's form, on a CPU, with and without the masked token. What has not: any
+of it on a GPU. The rules above are read from the checks in JAX's source
+(fused_attention_stablehlo.py); that of the even number it applies with a bias only, and
+here it is a precaution. That cuDNN's form is faster and smaller is what others found,
+not a figure of ours: scripts/benchmark_train_step.py measures it on the device at hand,
+and --config.model.attention=xla does without.
 """
 
 import dataclasses

@@ -26,7 +26,8 @@ from aplantida_jax import directories, files
 from aplantida_jax.errors import UserError
 from aplantida_jax.models import large_file, published, registry
 from aplantida_jax.models.large_file import Limits
-from aplantida_jax.models.pretrained import describe, load_pretrained
+from aplantida_jax.models.origins import open_weights
+from aplantida_jax.models.pretrained import load_pretrained
 from aplantida_jax.models.published import Published
 
 _MADE_BY = "fetch_weights"
@@ -66,12 +67,24 @@ def fetch(entry: Published, weights_dir: Path, limits: Limits | None = None) -> 
     return path
 
 
-def verify(entry: Published, path: Path) -> str:
-    """The SHA-256 of the file of `entry`, compared with all that is known of it.
+def verify(entry: Published, path: Path) -> None:
+    """Proves that the file of `entry` is what was fetched or taken in.
 
     Raises:
-        UserError: it is not what the table or the record of its fetch says.
+        UserError: it is not what the table or the record of its fetch says, or neither
+            says anything: it was put there by hand, and nobody has looked at it.
     """
+    if not (_listed(entry) or _recorded(path)):
+        raise UserError(
+            f"{path} was put there by hand, and nothing says yet that it is "
+            f"{entry.name}: run --config.stage=fetch_weights --config.model.pretrained="
+            f"{entry.name} once, which looks at every array (no network is needed)"
+        )
+    _verified(entry, path)
+
+
+def _verified(entry: Published, path: Path) -> str:
+    """The SHA-256 of the file of `entry`, compared with all that is known of it."""
     digests = _digests(path)
     mend = "says; remove that file and fetch it again:"
     _compare(digests, _listed(entry), f"{path} has", f"the table {mend}")
@@ -85,7 +98,8 @@ def check(entry: Published, path: Path) -> None:
     Raises:
         UserError: it doesn't.
     """
-    origin = describe(path)
+    opened = open_weights(path)
+    origin = opened.origin
     found = (origin.format, origin.image_size, origin.num_classes)
     stated = (entry.format, entry.image_size, entry.num_classes)
     if found != stated:
@@ -104,7 +118,7 @@ def check(entry: Published, path: Path) -> None:
     zeros = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, jnp.dtype("float32")), shapes
     )
-    load_pretrained(path, module, zeros)
+    load_pretrained(opened, module, zeros)
 
 
 def _bring(entry: Published, path: Path, limits: Limits) -> None:
@@ -134,7 +148,7 @@ def _bring(entry: Published, path: Path, limits: Limits) -> None:
 
 def _take_in(entry: Published, path: Path) -> None:
     """Verifies a file that is there; one without a record was put there by hand."""
-    sha256 = verify(entry, path)
+    sha256 = _verified(entry, path)
     if _recorded(path):
         logging.info("fetch_weights: nothing to do, %s is there and whole", path)
         return

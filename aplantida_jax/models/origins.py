@@ -67,10 +67,12 @@ class Opened:
     """Weights in memory.
 
     Attributes:
+        path: where they were read.
         weights: arrays by the names that `format.table` speaks of.
         ignored: foreign keys that are no weights of the network.
     """
 
+    path: Path
     weights: Arrays
     ignored: list[str]
     format: formats.Format
@@ -89,14 +91,15 @@ def open_weights(path: Path) -> Opened:
     arrays, metadata = weight_files.read(path)
     weights, ignored = formats.normalise(arrays)
     kind = formats.detect(weights, where=path)
-    return Opened(weights, ignored, kind, _foreign(path, kind, weights, metadata))
+    return Opened(path, weights, ignored, kind, _foreign(path, kind, weights, metadata))
 
 
 def describe(path: str | Path) -> Origin:
     """What the weights are; ask before creating the module.
 
-    The normalisation of timm's weights is read from the config.json that a release has
-    beside them, where there is one.
+    The normalisation of timm's weights is read from the config.json of their release,
+    where it lies beside them: as `<stem>.config.json`, or beside a `model.safetensors`,
+    which only one release of a directory can be, under its own name.
 
     Raises:
         UserError: as `open_weights`.
@@ -124,7 +127,7 @@ def _open_own(path: Path) -> Opened:
         ancestors=ancestors,
         frozen_norms=getattr(module, "frozen_norms", "") or None,
     )
-    return Opened(weights, [], kind, origin)
+    return Opened(path, weights, [], kind, origin)
 
 
 def _foreign(
@@ -154,9 +157,11 @@ def _spdx(stated: str) -> str:
 
 
 def _timm_card(path: Path) -> dict[str, Any]:
-    """`pretrained_cfg` of the config.json that timm's releases have beside the file."""
+    """`pretrained_cfg` of the release's config.json, {} without one; see `describe`."""
+    of_release = path.name == "model.safetensors"
+    name = "config.json" if of_release else f"{path.stem}.config.json"
     try:
-        card = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+        card = json.loads(path.with_name(name).read_text(encoding="utf-8"))
         return dict(card["pretrained_cfg"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

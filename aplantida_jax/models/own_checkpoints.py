@@ -94,5 +94,5 @@ def _verify(directory: Path, hashed: Path, recorded: str | None) -> None:
     if not directory.is_dir() or files.sha256_tree(hashed) != recorded:
         raise UserError(
             f"{directory} is damaged, or was never finished: run stage 'train' again "
-            "(it falls back to the newest checkpoint that is whole)"
+            "(it falls back to the best epoch whose checkpoint is whole)"
         )

@@ -1,9 +1,9 @@
 """Foreign weights -> our variables: what fits is loaded, the rest is said or refused.
 
-    origin = describe(path)
-    module = create(name, num_classes=n, **origin.settings)
+    opened = open_weights(path)
+    module = create(name, num_classes=n, **opened.origin.settings)
     variables = module.init(...)
-    variables, report = load_pretrained(path, module, variables)
+    variables, report = load_pretrained(opened, module, variables)
 
 Formats and their names are in formats.py, reading in weight_files.py, checkpoints of
 our own in own_checkpoints.py. Position embeddings are resampled to the module's grid.
@@ -24,7 +24,6 @@ from absl import logging
 from flax import traverse_util
 
 from aplantida_jax.errors import UserError
-from aplantida_jax.models import formats
 from aplantida_jax.models.foreign_names import Table
 from aplantida_jax.models.formats import some
 from aplantida_jax.models.origins import Opened, Origin, describe, open_weights
@@ -56,29 +55,21 @@ class LoadReport:
     def format(self) -> str:
         return self.origin.format
 
-    @property
-    def needs(self) -> dict[str, Any]:
-        """Settings of module and input that the weights were trained with."""
-        normalisation = {"mean": self.origin.mean, "std": self.origin.std}
-        return {**self.origin.settings, **normalisation}
-
 
 def load_pretrained(
-    path: str | Path,
+    source: str | Path | Opened,
     module: nn.Module,
     variables: Mapping[str, Any],
     *,
-    image_size: int | None = None,
     label_map: str | None = None,
 ) -> tuple[dict[str, Any], LoadReport]:
-    """Variables with the weights of `path`.
+    """Variables with the weights of `source`.
 
     Args:
-        path: a file in one of formats.FORMATS, or a checkpoint of ours: a run's working
-            directory, or a `checkpoints/<step>/model` in it.
-        module: a VisionTransformer or MobileNetV2 with `describe(path).settings`.
+        source: a file in one of formats.FORMATS, or a checkpoint of ours: a run's
+            working directory, or a `checkpoints/<step>/model` in it; or either, opened.
+        module: a VisionTransformer or MobileNetV2 with the settings of their origin.
         variables: what `module.init` returned.
-        image_size: side of the images that it will see, where that must be checked.
         label_map: fingerprint of what the module's classes are; the head is loaded only
             if its classes are these. None takes a head of the right size for one.
 
@@ -88,24 +79,23 @@ def load_pretrained(
     Raises:
         UserError: as `describe`, or the weights don't fit the module.
     """
-    opened = open_weights(Path(path))
-    _check_module(Path(path), opened.format, module, image_size)
+    opened = source if isinstance(source, Opened) else open_weights(Path(source))
+    _check_module(opened, module)
     target = traverse_util.flatten_dict(variables, sep="/")
-    found, report = _fit(Path(path), opened, module, target, label_map)
-    _log(Path(path), report)
+    found, report = _fit(opened, module, target, label_map)
+    _log(opened.path, report)
     loaded = {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
     return traverse_util.unflatten_dict({**target, **loaded}, sep="/"), report
 
 
 def _fit(
-    path: Path,
     opened: Opened,
     module: nn.Module,
     target: Mapping[str, Any],
     label_map: str | None,
 ) -> tuple[Arrays, LoadReport]:
     """What is taken over, by our paths and in our shapes."""
-    table = opened.format.table(opened.weights, module)
+    path, table = opened.path, opened.format.table(opened.weights, module)
     found, ignored = _translate(path, table, opened.weights, target), opened.ignored
     same_classes = label_map in (None, opened.origin.label_map)
     if not (same_classes and _head_fits(found, target)):
@@ -122,9 +112,8 @@ def _fit(
     )
 
 
-def _check_module(
-    path: Path, kind: formats.Format, module: nn.Module, image_size: int | None
-) -> None:
+def _check_module(opened: Opened, module: nn.Module) -> None:
+    path, kind = opened.path, opened.format
     if not isinstance(module, kind.module):
         raise UserError(
             f"{path} holds {kind.name} weights, for a {kind.module.__name__}, but the "
@@ -136,9 +125,6 @@ def _check_module(
                 f"{path} holds {kind.name} weights, which need {name}={value!r}, but "
                 f"the model has {getattr(module, name)!r}"
             )
-    size = getattr(module, "image_size", image_size)
-    if image_size is not None and image_size != size:
-        raise UserError(f"the model is for {size} pixels, the images have {image_size}")
 
 
 def _translate(

@@ -5,6 +5,7 @@ there. SHA-256 is "" where we know of none that was published or that several
 independent users agree on: then the host's own hash is compared, and what came is
 recorded beside the file, so that a later change is noticed.
 
+No entry needs timm's config.json: the normalisation of each is its format's.
 Google's ViTs are those of Steiner et al. 2022 ("How to train your ViT?", augreg), as
 timm and vit_jax name them; Keras' file names are those in keras.applications.
 """
@@ -182,7 +183,8 @@ def locate(reference: str, weights_dir: Path) -> Path:
         raise UserError(
             f"the weights {entry.name} are not here yet: add "
             "--config.stage=fetch_weights to this command to fetch them, or get "
-            f"{entry.url} on another machine and put it at {path}"
+            f"{entry.url} on another machine, put it at {path} and run the same stage, "
+            "which then asks no network"
         )
     return path
 

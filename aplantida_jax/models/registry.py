@@ -6,8 +6,10 @@ A module takes normalised float32 images [b, h, w, 3] and returns float32 logits
 
 import dataclasses
 import difflib
+import numbers
 from typing import Any
 
+from aplantida_jax.bounds import Bounds
 from aplantida_jax.errors import UserError
 from aplantida_jax.models import attention
 from aplantida_jax.models.head import ClassifierHead
@@ -46,6 +48,21 @@ _CHOICES = {
     "padding": ("tf", "torch"),
     "depthwise": ("auto", "shifted", "convolution"),
 }
+_COUNTS = {
+    "num_classes": Bounds(1, 10_000_000),
+    "head_rank": Bounds(0, 65_536),
+    "patch": Bounds(1, 1024),
+    "depth": Bounds(1, 1000),
+    "heads": Bounds(1, 1000),
+    "mlp_dim": Bounds(1, 1_000_000),
+}
+_NUMBERS = {
+    "dropout": Bounds(0, 0.99),  # at 1 nothing would be left
+    "drop_path": Bounds(0, 0.99),
+    "bn_eps": Bounds(1e-12, 1),
+    "bn_momentum": Bounds(0, 0.999999),
+}
+_MULTIPLIER = Bounds(0.01, 100)  # a MobileNetV2's width
 _LEAST_SIDE = 32  # pixels; MobileNetV2 halves its input five times
 
 
@@ -63,6 +80,7 @@ def create(name: str, *, num_classes: int, **overrides: Any) -> ClassifierHead:
     """
     _check_name(name)
     _check_choices(overrides)
+    _check_numbers({"num_classes": num_classes, **overrides})
     if name in _VIT:
         return _create_vit(name, {**_VIT[name], **overrides}, num_classes)
     return _create_mobilenet_v2(name, {**_MOBILENET_V2[name], **overrides}, num_classes)
@@ -96,6 +114,9 @@ def _create_vit(
     size, patch = fields["image_size"], fields["patch"]
     if size < patch or size % patch:
         raise UserError(f"{name}: image_size {size} is not a multiple of {patch}")
+    width, heads = fields["width"], fields["heads"]
+    if width < heads or width % heads:
+        raise UserError(f"{name}: width {width} is not a multiple of {heads} heads")
     return VisionTransformer(num_classes=num_classes, **fields)
 
 
@@ -107,6 +128,8 @@ def _create_mobilenet_v2(
     if size < _LEAST_SIDE:
         raise UserError(f"{name}: image_size {size} is less than {_LEAST_SIDE}")
     _check_fields(name, fields)
+    if not _MULTIPLIER.allow(fields["width"]):
+        raise UserError(f"{name}: width {fields['width']} must be {_MULTIPLIER}")
     return MobileNetV2(num_classes=num_classes, **fields)
 
 
@@ -116,6 +139,15 @@ def _check_choices(fields: dict[str, Any]) -> None:
             raise UserError(
                 f"model: {field} is '{fields[field]}', but must be one of {choices}"
             )
+
+
+def _check_numbers(fields: dict[str, Any]) -> None:
+    for field, bounds in {**_COUNTS, **_NUMBERS}.items():
+        value = fields.get(field, bounds.least)
+        whole = isinstance(value, numbers.Integral) or field in _NUMBERS
+        if not (whole and bounds.allow(value)):
+            kind = "a number" if field in _NUMBERS else "a whole number"
+            raise UserError(f"model: {field} is {value!r}, but must be {kind} {bounds}")
 
 
 def _check_fields(name: str, fields: dict[str, Any]) -> None:

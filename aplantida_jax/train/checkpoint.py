@@ -8,7 +8,8 @@
 `model` holds the variables to evaluate, `train` the rest of the state, `progress` plain
 JSON: the grain iterator's state and what the loop remembers. orbax restores flipped
 bits without a word, so a restore verifies the hash first and falls back to the
-checkpoint before. The hash is made beside the training, by a thread.
+checkpoint before, which is always kept. A thread beside the training makes sure that
+all of it would survive a power cut, and makes the hash.
 
 With several processes each writes its part; the first hashes, judges and deletes, and
 the others do as it says. All call everything at the same steps.
@@ -16,13 +17,12 @@ the others do as it says. All call everything at the same steps.
 
 import concurrent.futures
 import dataclasses
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
 from aplantida_jax import distributed, files, manifest, models, paths
 from aplantida_jax.data.labels import LabelMap
@@ -43,11 +43,14 @@ class Checkpoints:
 
     def __init__(self, workdir: Path):
         self._directory = Path(workdir).resolve() / "checkpoints"
-        self._hashes = CheckpointHashes(Path(workdir) / "checkpoint_hashes.json")
+        self._hashes = CheckpointHashes(Path(workdir).resolve())
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                create=True, enable_async_checkpointing=True
+                create=True,
+                enable_async_checkpointing=True,
+                # What a killed process was writing: no other one is, see `lock`.
+                cleanup_tmp_directories=True,
             ),
         )
         self._pending: int | None = None
@@ -116,7 +119,7 @@ class Checkpoints:
     def _hashing(self, step: int) -> concurrent.futures.Future[str]:
         """The hash of what was written, begun by the first call."""
         if self._hash is None:
-            self._hash = self._hasher.submit(files.sha256_tree, self.directory(step))
+            self._hash = self._hasher.submit(_sync_and_hash, self.directory(step))
         return self._hash
 
     def take_committed(self) -> bool:
@@ -125,11 +128,17 @@ class Checkpoints:
         return committed
 
     def keep_only(self, steps: set[int]) -> None:
-        """Deletes the committed checkpoints that are not in `steps`."""
-        for step in sorted(set(self._manager.all_steps()) - steps):
-            self._manager.delete(step)
+        """Deletes committed checkpoints, but for `steps` and the newest two.
+
+        A damaged newest one can fall back to the other, in the first epoch too.
+        """
+        there = sorted(self._manager.all_steps())
+        kept = {*steps, *there[-2:]}
+        for step in there:
+            if step not in kept:
+                self._manager.delete(step)
         if distributed.is_first():
-            self._hashes.keep_only(steps)
+            self._hashes.keep_only(kept)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest checkpoint that is whole, or None when there is none.
@@ -141,42 +150,25 @@ class Checkpoints:
             UserError: checkpoints exist, but none is whole, or they are of another
                 configuration.
         """
-        step = distributed.first_says(self._newest_whole)
+        steps = self._manager.all_steps()
+        step = distributed.first_says(lambda: self._hashes.newest_whole(steps))
         self._manager.reload()
         if step is None:
             return None
         self._check_shapes(step, like)
         return self._restore(step, like)
 
-    def _newest_whole(self) -> int | None:
-        """The newest step that can be trusted; newer ones are put aside."""
-        damaged = False
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            if self._is_whole(step):
-                return step
-            recorded = step in self._hashes
-            damaged |= recorded
-            self._put_aside(step, "damaged" if recorded else "unfinished")
-        if damaged:
-            raise UserError(
-                f"no checkpoint in {self._directory} is whole: move it away to start "
-                "from the beginning"
-            )
-        return None
+    def whole(self, steps: Sequence[int]) -> list[int]:
+        """Those whose checkpoints are there with the bytes that were committed."""
+        return distributed.first_says(
+            lambda: [step for step in steps if self._hashes.is_whole(step)]
+        )
 
-    def is_whole(self, step: int) -> bool:
-        """Whether a checkpoint is there with the bytes that were committed."""
-        return distributed.first_says(lambda: self._is_whole(step))
-
-    def _is_whole(self, step: int) -> bool:
-        return self._hashes.is_whole(step, self.directory(step))
-
-    def forget_from(self, step: int) -> None:
-        """Puts the checkpoint of `step`, which is damaged, and all later ones aside."""
-        with distributed.first_then_all("the damaged are aside") as first:
-            for later in sorted(self._manager.all_steps(), reverse=True):
-                if first and later >= step:
-                    self._put_aside(later, "damaged")
+    def put_aside(self, step: int) -> None:
+        """Takes a damaged checkpoint out of the way."""
+        with distributed.first_then_all("the damaged one is aside") as first:
+            if first:
+                self._hashes.put_aside(step)
         self._manager.reload()
 
     def _check_shapes(self, step: int, like: TrainState) -> None:
@@ -203,26 +195,16 @@ class Checkpoints:
             ),
         )
         model, rest = restored["model"], restored["train"]
+        raw = rest if like.ema else model
         state = like.replace(
             step=rest["step"],
             opt_state=rest["opt_state"],
             sums=rest["sums"],
-            batch_stats=model["batch_stats"],
-            params=rest["params"] if like.ema else model["params"],
-            ema=model["params"] if like.ema else {},
+            batch_stats=raw["batch_stats"],
+            params=raw["params"],
+            ema=model if like.ema else {},
         )
         return state, restored["progress"]
-
-    def _put_aside(self, step: int, what: str) -> None:
-        """Renames a checkpoint that nothing vouches for.
-
-        "unfinished": the process died between orbax's commit and the record of the
-        hash. orbax refuses to save a step that it believes it has, hence the rename.
-        """
-        logging.warning("checkpoint %s is %s", self.directory(step), what)
-        aside = self.directory(step).with_name(f"{what}-{step}")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.directory(step).rename(aside)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,7 +249,7 @@ def load_best(workdir: Path, label_map: LabelMap) -> Best:
     if not directory.exists() or files.sha256_tree(directory) != info["sha256"]:
         raise UserError(
             f"{directory} is damaged: run stage 'train' again (it falls back to the "
-            "newest checkpoint that is whole)"
+            "best epoch whose checkpoint is whole)"
         )
     module = models.create(**info["model"])
     shapes = variable_shapes(module, image_size=info["model"]["image_size"])
@@ -276,6 +258,12 @@ def load_best(workdir: Path, label_map: LabelMap) -> Best:
     with ocp.StandardCheckpointer() as checkpointer:
         variables = checkpointer.restore(directory, _abstract(variables))
     return Best(module, variables, info)
+
+
+def _sync_and_hash(directory: Path) -> str:
+    """The hash of what a power cut would leave too: orbax syncs only the arrays."""
+    files.sync_tree(directory)
+    return files.sha256_tree(directory)
 
 
 def _shapes(state: TrainState) -> dict[str, list[int]]:

@@ -38,7 +38,7 @@ def augment(rng: jax.Array, images: jax.Array, *, augment: Any) -> jax.Array:
     rng_colour, rng_erase = jax.random.split(rng)
     images = _colour_jitter(rng_colour, images, augment)
     if augment.erasing > 0:
-        images = _erase(rng_erase, images, augment.erasing)
+        images = _erase(rng_erase, images, augment)
     return images
 
 
@@ -80,20 +80,20 @@ def _rotate_hue(rng: jax.Array, images: jax.Array, strength: float) -> jax.Array
     return jnp.einsum("bhwc,bdc->bhwd", images, matrix)
 
 
-def _erase(rng: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Random erasing, Zhong et al. 2020: 2 to 33 % becomes the mean colour."""
+def _erase(rng: jax.Array, images: jax.Array, augment: Any) -> jax.Array:
+    """Random erasing, Zhong et al. 2020: a box becomes the image's mean colour."""
     count, height, width = images.shape[:3]
     keys = jax.random.split(rng, 5)
-    area = jax.random.uniform(keys[0], (count,), minval=0.02, maxval=0.33)
-    log_ratio = jax.random.uniform(
-        keys[1], (count,), minval=jnp.log(0.3), maxval=-jnp.log(0.3)
-    )
+    least, most = augment.erasing_area
+    area = jax.random.uniform(keys[0], (count,), minval=least, maxval=most)
+    flattest = jnp.log(augment.erasing_aspect)
+    log_ratio = jax.random.uniform(keys[1], (count,), minval=flattest, maxval=-flattest)
     half_h = jnp.sqrt(area * jnp.exp(log_ratio)) * height / 2
     half_w = jnp.sqrt(area * jnp.exp(-log_ratio)) * width / 2
     centre_y = jax.random.uniform(keys[2], (count,)) * height
     centre_x = jax.random.uniform(keys[3], (count,)) * width
     in_y = jnp.abs(jnp.arange(height) + 0.5 - centre_y[:, None]) < half_h[:, None]
     in_x = jnp.abs(jnp.arange(width) + 0.5 - centre_x[:, None]) < half_w[:, None]
-    chosen = jax.random.uniform(keys[4], (count, 1, 1)) < probability
+    chosen = jax.random.uniform(keys[4], (count, 1, 1)) < augment.erasing
     inside = (in_y[:, :, None] & in_x[:, None, :] & chosen)[..., None]
     return jnp.where(inside, images.mean(axis=(1, 2), keepdims=True), images)

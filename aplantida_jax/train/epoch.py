@@ -1,9 +1,12 @@
-"""What is kept and said of an epoch."""
+"""What is kept and said of an epoch, and said of its steps."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
+
+from aplantida_jax.errors import UserError
 
 
 def record(
@@ -22,7 +25,16 @@ def record(
         sums: of the training step: loss, top1, count.
         val: metrics of the validation.
         learning_rate: of the last step.
+
+    Raises:
+        UserError: the validation's loss is not finite.
     """
+    if not math.isfinite(val["loss"]):
+        raise UserError(
+            f"the validation loss is not finite at step {step} (learning rate "
+            f"{learning_rate:.3g}): the last good checkpoint is kept; lower "
+            "--config.train.learning_rate, or look at the images"
+        )
     return {
         "epoch": number,
         "step": step,
@@ -31,6 +43,18 @@ def record(
         **{f"val_{name}": value for name, value in val.items()},
         "learning_rate": learning_rate,
     }
+
+
+def say_step(step: int, total_steps: int, found: Mapping[str, float]) -> None:
+    """Logs what `Meter.flush` found."""
+    logging.info(
+        "step %d/%d: loss %.4f, %.1f images/s, %.0f %% waiting for data",
+        step,
+        total_steps,
+        found["loss"],
+        found["images_per_second"],
+        100 * found["data_wait"],
+    )
 
 
 def say(line: Mapping[str, Any], images_per_second: float) -> None:

@@ -23,7 +23,8 @@ class Constants:
 
     Attributes:
         class_mask: bool [c], the classes that the model answers with.
-        log_prior: float32 [c], log of the training frequencies (for logit adjustment).
+        log_prior: float32 [c], log of the frequencies at which classes are drawn (for
+            logit adjustment).
         class_weight: float32 [c], of the cross-entropy of an image of the class; None
             is 1 for all.
     """

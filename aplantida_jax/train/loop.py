@@ -19,10 +19,11 @@ from absl import logging
 from clu import parameter_overview
 
 from aplantida_jax import distributed, files, manifest, paths
-from aplantida_jax.data import pipeline
 from aplantida_jax.train import (
     checkpoint,
     epoch,
+    forecast,
+    initial_model,
     inputs,
     optimizer,
     placement,
@@ -30,15 +31,21 @@ from aplantida_jax.train import (
     setup,
     state,
     step,
-    validation,
 )
 from aplantida_jax.train.board import Board
+from aplantida_jax.train.feed import Feed
 from aplantida_jax.train.interrupt import Interrupt
 from aplantida_jax.train.meter import Meter
+from aplantida_jax.train.validation import Validation
 
 
 def run(config: Any, workdir: Path) -> None:
     """Trains, or goes on training, or says that there's nothing to do."""
+    with Interrupt() as interrupt:
+        _run(config, workdir, interrupt)
+
+
+def _run(config: Any, workdir: Path, interrupt: Interrupt) -> None:
     job = manifest.begin(
         config,
         stage="train",
@@ -49,6 +56,7 @@ def run(config: Any, workdir: Path) -> None:
     distributed.require_same(job.key if job else None)
     if job is None:
         return
+    logging.info("computing on %s", placement.devices())
     data = setup.load_data(config)
     schedule = setup.Schedule.of(config, len(data.train))
     logging.info(
@@ -60,15 +68,18 @@ def run(config: Any, workdir: Path) -> None:
         schedule.total_steps,
         config.train.batch_size,
     )
+    setup.warn_of_single_images(config)
     if config.dry_run:
+        run_directory.foresee(workdir, job.key)
+        forecast.say(config, workdir, data, schedule)
         return
-    run_directory.set_aside_other_run(workdir, job.key)
-    with contextlib.closing(data), checkpoint.Checkpoints(workdir) as checkpoints:
-        loop = Loop(config, workdir, data, schedule, checkpoints, job.key)
-        loop.fit()
-    with distributed.first_then_all("the run is finished") as first:
-        if first:
-            _write_manifest(job, workdir, loop)
+    with contextlib.closing(data), run_directory.lock(workdir, job.key):
+        with checkpoint.Checkpoints(workdir) as checkpoints:
+            loop = Loop(config, workdir, data, schedule, checkpoints, job.key)
+            loop.fit(interrupt)
+        with distributed.first_then_all("the run is finished") as first:
+            if first:
+                _write_manifest(job, workdir, loop)
 
 
 def _write_manifest(job: manifest.Job, workdir: Path, loop: "Loop") -> None:
@@ -99,7 +110,7 @@ class Loop:
         setup.use_compilation_cache(config)
         self.config, self.workdir, self.data = config, Path(workdir), data
         self.schedule, self.checkpoints = schedule, checkpoints
-        self.module, variables, fields, ancestors = setup.initial_model(
+        self.module, variables, fields, ancestors = initial_model.make(
             config, data.label_map
         )
         self.about = setup.about(config, data, fields, ancestors)
@@ -108,47 +119,47 @@ class Loop:
         fresh = state.create(variables, self.tx, ema_decay=config.train.ema_decay)
         self.state = placement.replicate(fresh, replicated)
         self.constants = placement.replicate(setup.constants(config, data), replicated)
-        self.skipped = pipeline.Skipped()
-        self.iterator = iter(
-            pipeline.make_train(
-                config,
-                data.train,
-                data.train_images,
-                seed=config.seed,
-                skipped=self.skipped,
-                shard=distributed.shard(),
-                extra=setup.soft_label_lookup(data),
-            )
-        )
+        self.feed = Feed(config, data)
         self.progress = state.Progress(key, data.train.fingerprint)
         self._saved, self._saved_at = copy.deepcopy(self.progress), time.monotonic()
         self.train_step = step.make_train_step(self.module, self.tx, config, replicated)
-        self.validation_step = validation.make_step(self.module, config, replicated)
+        self.validation = Validation(self.module, config, data, self.constants)
         self.view = inputs.make_view(config, replicated)
         self._restore()
 
-    def fit(self) -> None:
+    def fit(self, interrupt: Interrupt) -> None:
         """Steps to the end; saves and raises UserError when asked to stop."""
-        config, per_epoch = self.config, self.schedule.steps_per_epoch
+        config, is_alone = self.config, jax.process_count() == 1
         tensorboard = self.workdir / "tensorboard" if distributed.is_first() else None
         if self.progress.step == 0:
             parameter_overview.log_parameter_overview(self.state.params)
-        with Interrupt(self.data.stop) as interrupt, Board(tensorboard) as board:
+        # The others would wait for a batch that is given up, in the middle of a step.
+        end_waiting = self.data.stop if is_alone else None
+        board = Board(tensorboard, goes_on_from=self.progress.step)
+        with interrupt.deferred(end_waiting), board:
             meter = Meter(config.train.batch_size)
             self._saved_at = time.monotonic()
             while not self.progress.finished:
-                self._step(board, meter)
+                # A run that was stopped while it validated begins with that.
+                stepped = not self._epoch_is_over() and self._step(board, meter)
                 is_logged = self.progress.step % config.train.log_every == 0
-                is_last = self.progress.step % per_epoch == 0
-                if is_logged:
+                is_over = self._epoch_is_over()
+                if is_logged and stepped:
                     self._log(board, meter)
-                if is_last:
-                    self._finish_epoch(board, meter)
+                if is_over:
+                    self._finish_epoch(interrupt, board, meter)
                 # Several processes have to meet for it, which empties their queues.
-                if is_logged or is_last or jax.process_count() == 1:
+                if is_logged or is_over or is_alone:
                     self._heed(interrupt, meter)
         self.checkpoints.commit()
-        self._publish()
+        # What such a run finds has no checkpoint of its own: its arrays are saved.
+        self._saved = copy.deepcopy(self.progress)
+        self._publish_saved()
+
+    def _epoch_is_over(self) -> bool:
+        """Whether all batches of an epoch are done, and it is not validated."""
+        epochs = len(self.progress.history) + 1
+        return self.progress.step == epochs * self.schedule.steps_per_epoch
 
     def _heed(self, interrupt: Interrupt, meter: Meter) -> None:
         """Commits, saves or leaves: what one process has to, all of them do."""
@@ -167,20 +178,29 @@ class Loop:
             self._save(meter)
         if signal_number and not self.progress.finished:
             self.checkpoints.commit()
+            self._publish()
             interrupt.requested = signal_number
             raise interrupt.error(f"step {self.progress.step} is saved")
 
-    def _step(self, board: Board, meter: Meter) -> None:
-        """One batch; the device computes while the next one is fetched."""
-        with meter.waiting():
-            batch = next(self.iterator)
-        arrays = placement.shard_batch(batch, self.sharding)
-        update = self.progress.step // self.schedule.accumulate
-        rate = optimizer.learning_rate(
-            update,
+    def _rate(self, step: int) -> float:
+        """The learning rate of the `step`-th batch, from 0."""
+        return optimizer.learning_rate(
+            step // self.schedule.accumulate,
             config=self.config.train,
             updates_per_epoch=self.schedule.steps_per_epoch / self.schedule.accumulate,
         )
+
+    def _step(self, board: Board, meter: Meter) -> bool:
+        """One batch; the device computes while the next one is fetched.
+
+        False when there is none: the run was asked to stop, and would wait for images.
+        """
+        with meter.waiting():
+            batch = self.feed.next()
+        if batch is None:
+            return False
+        arrays = placement.shard_batch(batch, self.sharding)
+        rate = self._rate(self.progress.step)
         self.state, metrics = self.train_step(
             self.state,
             arrays,
@@ -193,29 +213,29 @@ class Loop:
             board.images("train/augmented", np.asarray(seen[:16]))
         self.progress.step += 1
         meter.add(self.progress.step, rate, batch["image_id"], metrics)
+        return True
 
     def _log(self, board: Board, meter: Meter) -> None:
         now = meter.flush()
-        logging.info(
-            "step %d/%d: loss %.4f, %.1f images/s, %.0f %% waiting for data",
-            self.progress.step,
-            self.schedule.total_steps,
-            now["loss"],
-            now["images_per_second"],
-            100 * now["data_wait"],
-        )
+        epoch.say_step(self.progress.step, self.schedule.total_steps, now)
         board.scalars(self.progress.step, {f"train/{k}": v for k, v in now.items()})
 
-    def _finish_epoch(self, board: Board, meter: Meter) -> None:
-        """Validates, decides whether it is the best or the last, saves."""
+    def _finish_epoch(self, interrupt: Interrupt, board: Board, meter: Meter) -> None:
+        """Validates, decides whether it is the best or the last, saves.
+
+        When asked to stop it leaves everything as it is, to be begun anew.
+        """
         meter.flush()
-        val = self._validate()
+        variables = state.evaluation_variables(self.state)
+        val = self.validation.metrics(variables, interrupt)
+        if val is None:
+            return
         record = epoch.record(
             len(self.progress.history) + 1,
             self.progress.step,
             jax.tree.map(float, self.state.sums),
             val,
-            learning_rate=meter.last_rate,
+            learning_rate=self._rate(self.progress.step - 1),
         )
         self.progress.add_epoch(record, val)
         self.progress.finished = (
@@ -230,33 +250,19 @@ class Loop:
         scalars = {**record, "images_per_second": speed}
         board.scalars(self.progress.step, {f"epoch/{k}": v for k, v in scalars.items()})
 
-    def _validate(self) -> dict[str, float]:
-        """Metrics of the evaluation variables over the whole validation split."""
-        variables = state.evaluation_variables(self.state)
-        totals: Any = None
-        for batch in pipeline.evaluation_batches(
-            self.config,
-            self.data.val,
-            self.data.images,
-            image_size=self.config.model.image_size,
-            resize=self.config.input.resize,
-            shard=distributed.shard(),
-        ):
-            sums = self.validation_step(
-                variables, placement.shard_batch(batch, self.sharding), self.constants
-            )
-            totals = jax.tree.map(np.add, totals, sums) if totals else sums
-        return validation.summary(totals, self.data.label_map)
-
     def _save(self, meter: Meter) -> None:
-        """Starts a checkpoint; a state that is not finite never becomes one."""
+        """Starts a checkpoint; a state that is not finite never becomes one.
+
+        A step is saved once: the epoch that a stopped run validates anew is remembered
+        by the next checkpoint.
+        """
         meter.flush()
         self._saved_at = time.monotonic()
         if self._saved.step == self.progress.step:
             return
         self.checkpoints.commit()
         self._publish()
-        self.progress.iterator = distributed.gather(self.iterator.get_state())
+        self.progress.iterator = distributed.gather(self.feed.position)
         self._saved = copy.deepcopy(self.progress)
         remembered = dataclasses.asdict(self._saved)
         self.checkpoints.save(self.progress.step, self.state, remembered)
@@ -277,21 +283,15 @@ class Loop:
 
     def _restore(self) -> None:
         restored = self.checkpoints.restore(self.state)
-        while restored and not self._best_is_whole(restored[1]):
-            # Training again from before it is the only way to have it back.
-            self.checkpoints.forget_from(restored[1]["best"]["step"])
-            restored = self.checkpoints.restore(self.state)
         if restored is None:
             return
-        self.state, remembered = restored
-        self.progress = state.Progress(**remembered)
-        run_directory.check(self.workdir, self.progress, self.data.train.fingerprint)
-        self.iterator.set_state(self.progress.iterator[jax.process_index()])
+        self.state, found = restored
+        remembered = state.Progress.from_json(found, where=self.workdir)
+        run_directory.check(self.workdir, remembered, self.progress)
+        self.progress = remembered
+        self.feed.go_on_from(self.progress.iterator[jax.process_index()])
         logging.info("going on at step %d", self.progress.step)
+        run_directory.mend_best(self.progress, self.checkpoints)
         # The process may have died between the checkpoint and what describes it.
         self._saved = copy.deepcopy(self.progress)
         self._publish_saved()
-
-    def _best_is_whole(self, remembered: checkpoint.Progress) -> bool:
-        best = remembered["best"]
-        return not best or self.checkpoints.is_whole(best["step"])

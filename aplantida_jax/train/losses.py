@@ -92,7 +92,7 @@ def distillation_loss(
 def adjust_logits(logits: jax.Array, log_prior: jax.Array, *, tau: float) -> jax.Array:
     """Logit adjustment for training on a long tail, Menon et al. 2021, eq. 10.
 
-    `log_prior` float [c] is the log of the classes' training frequencies.
+    `log_prior` float [c] is the log of the frequencies at which classes are drawn.
     """
     return logits + tau * log_prior
 
@@ -103,19 +103,21 @@ def class_weights(
     """Weights of the classes' images in the cross-entropy, for a long tail.
 
     Args:
-        count: int [c], training images of each class.
+        count: [c], images of each class that an epoch draws, see
+            `order.effective_counts`; not those that lie on the disk, or a class that
+            is drawn more often would be weighed up a second time.
         method: "none"; "balanced" is 1 / n; "square_root" 1 / sqrt(n);
             "effective_number" (1 - beta) / (1 - beta^n), Cui et al. 2019, which goes
             from no weights at beta = 0 to "balanced" towards 1.
         beta: in 0..1, 1 excluded.
 
     Returns:
-        float32 [c] whose mean over the training images is 1, so that the learning rate
+        float32 [c] whose mean over the images drawn is 1, so that the learning rate
         keeps its meaning; 0 for a class without images. None for "none".
     """
     if method == "none":
         return None
-    n = np.maximum(np.asarray(count, np.float64), 1)
+    n = np.where(np.asarray(count) > 0, count, 1.0)
     weight = {
         "balanced": 1 / n,
         "square_root": 1 / np.sqrt(n),

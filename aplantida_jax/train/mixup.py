@@ -21,22 +21,21 @@ def mix(
         rng: key.
         images: float [b, h, w, 3].
         targets: matrices [b, c] whose rows are mixed with the images' weights.
-        augment: `config.augment`; `mixup_probability` of mixing at all, either half of
-            the time (the one whose alpha is 0 never).
+        augment: `config.augment`; `mixup_probability` of mixing at all, `cutmix_share`
+            of it by cutmix (the one whose alpha is 0 never).
 
     Returns:
         The mixed images and targets.
     """
-    kinds = (augment.mixup_alpha > 0) + (augment.cutmix_alpha > 0)
-    if augment.mixup_probability == 0 or kinds == 0:
+    cutmix_share = _cutmix_share(augment)
+    if augment.mixup_probability == 0 or cutmix_share is None:
         return images, targets
     rng_kind, rng_mix = jax.random.split(rng)
-    mixup_share = (augment.mixup_alpha > 0) / kinds
     draw = jax.random.uniform(rng_kind)
     kind = jnp.where(
         draw >= augment.mixup_probability,
         0,
-        jnp.where(draw < augment.mixup_probability * mixup_share, 1, 2),
+        jnp.where(draw < augment.mixup_probability * (1 - cutmix_share), 1, 2),
     )
     mixup_alpha = augment.mixup_alpha or 1.0
     cutmix_alpha = augment.cutmix_alpha or 1.0
@@ -48,6 +47,15 @@ def mix(
             lambda: _cutmix(rng_mix, images, targets, cutmix_alpha),
         ],
     )
+
+
+def _cutmix_share(augment: Any) -> float | None:
+    """Of the batches that are mixed; None when both alphas are 0."""
+    if augment.mixup_alpha > 0 and augment.cutmix_alpha > 0:
+        return augment.cutmix_share
+    if augment.mixup_alpha > 0 or augment.cutmix_alpha > 0:
+        return float(augment.cutmix_alpha > 0)
+    return None
 
 
 def _mixup(

@@ -59,7 +59,8 @@ class Optimizer:
         transformation: of optax, without the learning rate.
         scales: path -> factor of the learning rate, see `parameter_groups`.
         accumulate: batches an update.
-        ema_decay: of the moving average of the parameters.
+        ema_decay: of the moving average of parameters and BatchNorm statistics; both,
+            for averaged weights do not fit the statistics of the raw ones.
     """
 
     transformation: optax.GradientTransformation
@@ -81,8 +82,9 @@ class Optimizer:
         gradients: Params,
         state: OptimizerState,
         params: Params,
-        ema: Params,
+        ema: Any,
         *,
+        batch_stats: Any,
         step: ArrayLike,
         rate: ArrayLike,
     ) -> tuple[Params, Params, OptimizerState]:
@@ -92,7 +94,8 @@ class Optimizer:
             gradients: of the mean loss of the batch, by the parameters that train.
             state: from `init` or the last update.
             params: all of them.
-            ema: their moving average, {} for none.
+            ema: moving average {params, batch_stats}, {} for none.
+            batch_stats: of the network after the batch.
             step: 0-based number of the batch.
             rate: learning rate.
 
@@ -100,69 +103,72 @@ class Optimizer:
             params, ema and state after the batch.
         """
         trained, fixed = self.split(params)
-        averaged, fixed_average = self.split(ema) if ema else ({}, {})
+        average = {**ema, "params": self.split(ema["params"])[0]} if ema else {}
         if self.accumulate == 1:
-            trained, averaged, moments = self._apply(
-                gradients, trained, averaged, state.moments, rate
+            trained, average, moments = self._apply(
+                gradients, trained, average, state.moments, batch_stats, rate
             )
             state = OptimizerState({}, moments)
         else:
-            trained, averaged, state = self._accumulate(
-                gradients, state, trained, averaged, step, rate
+            trained, average, state = self._accumulate(
+                gradients, state, trained, average, batch_stats, step, rate
             )
-        params = parameter_groups.merge(trained, fixed)
         if ema:
-            ema = parameter_groups.merge(averaged, fixed_average)
-        return params, ema, state
+            still = self.split(ema["params"])[1]
+            average["params"] = parameter_groups.merge(average["params"], still)
+        return parameter_groups.merge(trained, fixed), average, state
 
     def _accumulate(
         self,
         gradients: Params,
         state: OptimizerState,
         trained: Params,
-        averaged: Params,
+        average: Any,
+        batch_stats: Any,
         step: ArrayLike,
         rate: ArrayLike,
-    ) -> tuple[Params, Params, OptimizerState]:
+    ) -> tuple[Params, Any, OptimizerState]:
         mean = jax.tree.map(lambda m, g: m + g / self.accumulate, state.mean, gradients)
 
         def apply(
-            mean: Any, trained: Any, averaged: Any, moments: Any
-        ) -> tuple[Params, Params, OptimizerState]:
-            trained, averaged, moments = self._apply(
-                mean, trained, averaged, moments, rate
+            mean: Any, trained: Any, average: Any, moments: Any
+        ) -> tuple[Params, Any, OptimizerState]:
+            trained, average, moments = self._apply(
+                mean, trained, average, moments, batch_stats, rate
             )
             zeros = jax.tree.map(jnp.zeros_like, mean)
-            return trained, averaged, OptimizerState(zeros, moments)
+            return trained, average, OptimizerState(zeros, moments)
 
         def hold(
-            mean: Any, trained: Any, averaged: Any, moments: Any
-        ) -> tuple[Params, Params, OptimizerState]:
-            return trained, averaged, OptimizerState(mean, moments)
+            mean: Any, trained: Any, average: Any, moments: Any
+        ) -> tuple[Params, Any, OptimizerState]:
+            return trained, average, OptimizerState(mean, moments)
 
         # Unlike optax.MultiSteps, which computes the update of every batch and throws
         # away all but one: for a ViT-B 2 GB of memory traffic.
         last = (jnp.asarray(step) + 1) % self.accumulate == 0
-        return jax.lax.cond(last, apply, hold, mean, trained, averaged, state.moments)
+        return jax.lax.cond(last, apply, hold, mean, trained, average, state.moments)
 
     def _apply(
         self,
         gradients: Params,
         trained: Params,
-        averaged: Params,
+        average: Any,
         moments: Any,
+        batch_stats: Any,
         rate: ArrayLike,
-    ) -> tuple[Params, Params, Any]:
+    ) -> tuple[Params, Any, Any]:
         updates, moments = self.transformation.update(gradients, moments, trained)
         trained = jax.tree.map(
             lambda p, u: p - jnp.asarray(rate) * u, trained, self._scale(updates)
         )
-        if averaged:
-            decay = self.ema_decay
-            averaged = jax.tree.map(
-                lambda a, p: decay * a + (1 - decay) * p, averaged, trained
+        if average:
+            raw = {"params": trained, "batch_stats": batch_stats}
+            # Written so that what does not change keeps its bits: frozen norms.
+            average = jax.tree.map(
+                lambda a, r: a + (1 - self.ema_decay) * (r - a), average, raw
             )
-        return trained, averaged, moments
+        return trained, average, moments
 
     def _scale(self, updates: Params) -> Params:
         flat = traverse_util.flatten_dict(updates, sep="/")

@@ -61,3 +61,9 @@ def replicate(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.make_array_from_process_local_data(
         sharding, distributed.from_first(tree)
     )
+
+
+def devices() -> str:
+    """What there is to compute on, e.g. "gpu: 1 x NVIDIA GeForce RTX 3060"."""
+    first = jax.devices()[0]
+    return f"{first.platform}: {jax.device_count()} x {first.device_kind}"

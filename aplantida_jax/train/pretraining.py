@@ -18,7 +18,7 @@ from aplantida_jax import manifest, paths
 from aplantida_jax.data import licences
 from aplantida_jax.errors import UserError
 from aplantida_jax.models import fetch_weights, published
-from aplantida_jax.models.origins import Origin
+from aplantida_jax.models.origins import Opened, Origin, open_weights
 
 Provenance = list[dict[str, Any]]
 
@@ -36,7 +36,7 @@ def input_of(config: Any) -> manifest.Input:
     """The weights as an input of a stage; published ones as they were fetched.
 
     Raises:
-        UserError: they are not there, or no longer what was fetched.
+        UserError: they are not there, never verified, or no longer what was fetched.
     """
     path = path_of(config)
     if entry := published.TABLE.get(config.model.pretrained):
@@ -44,6 +44,11 @@ def input_of(config: Any) -> manifest.Input:
     if paths.best(path).exists():
         return manifest.Input(paths.best(path), "train", f"of {path}", finished=True)
     return manifest.Input(path, "fetch_weights")
+
+
+def opened(config: Any) -> Opened | None:
+    """The weights, read once for all that is made of them; None without any."""
+    return open_weights(path_of(config)) if config.model.pretrained else None
 
 
 def provenance(config: Any, origin: Origin) -> Provenance:

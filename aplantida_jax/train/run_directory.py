@@ -5,20 +5,24 @@
 <workdir>/previous-*/       runs of other configurations or data, put aside
 """
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import logging
 
-from aplantida_jax import distributed, files
+from aplantida_jax import directories, distributed, files, paths
 from aplantida_jax.errors import UserError
 from aplantida_jax.train import checkpoint
+from aplantida_jax.train.checkpoint_hashes import CheckpointHashes
 from aplantida_jax.train.state import Progress
 
 _HISTORY = "history.jsonl"
+_MARKER = "run_key.txt"
 # What a run leaves in its working directory.
 _OF_A_RUN = ("checkpoints", "checkpoint_hashes.json", "best.json", _HISTORY) + (
     "tensorboard",
@@ -30,17 +34,42 @@ def history(workdir: Path) -> Path:
     return workdir / _HISTORY
 
 
-def set_aside_other_run(workdir: Path, key: str) -> None:
-    """Moves the checkpoints of another configuration or dataset away; loses nothing."""
-    with distributed.first_then_all("the working directory is ours") as first:
-        if first:
-            _set_aside_other_run(workdir, key)
+@contextlib.contextmanager
+def lock(workdir: Path, key: str) -> Iterator[None]:
+    """While the block runs, no other run trains there, and nothing of another is there.
+
+    The checkpoints of another configuration or dataset are moved away; nothing is lost.
+
+    Raises:
+        UserError: another process is training there.
+    """
+    with contextlib.ExitStack() as stack:
+        with distributed.first_then_all("the working directory is ours") as first:
+            if first:
+                workdir.mkdir(parents=True, exist_ok=True)
+                alone = directories.exclusive(workdir, doing="training in")
+                stack.enter_context(alone)
+                files.sweep_temporary(workdir)
+                _set_aside_other_run(workdir, key)
+        yield
+
+
+def foresee(workdir: Path, key: str) -> None:
+    """Says what a run would do with what is there; changes nothing."""
+    newest = CheckpointHashes(workdir).newest()
+    if newest and _other_key(workdir, key):
+        logging.warning(
+            "would set aside the run in %s, which is at step %d: its configuration or "
+            "data are others; use another --workdir to keep both",
+            workdir,
+            newest,
+        )
+    elif newest:
+        logging.info("would go on at step %d", newest)
 
 
 def _set_aside_other_run(workdir: Path, key: str) -> None:
-    marker = workdir / "run_key.txt"
-    old = marker.read_text().strip() if marker.exists() else key
-    if old != key:
+    if old := _other_key(workdir, key):
         aside = workdir / f"previous-{old[:8]}-{int(time.time())}"
         aside.mkdir(parents=True)
         for name in _OF_A_RUN:
@@ -49,7 +78,30 @@ def _set_aside_other_run(workdir: Path, key: str) -> None:
         logging.warning(
             "the configuration or the data changed: the old run is in %s", aside
         )
-    files.write_text(marker, key + "\n")
+    files.write_text(workdir / _MARKER, key + "\n")
+
+
+def _other_key(workdir: Path, key: str) -> str:
+    """The key of the run that is there, or "" when it is ours or there is none.
+
+    The marker and every checkpoint say whose they are: a flipped bit in one of them,
+    or a directory that was copied without its marker, is no other run.
+    """
+    marker = workdir / _MARKER
+    said = _remembered_keys(workdir)
+    if marker.exists():
+        said.add(marker.read_text(encoding="utf-8", errors="replace").strip())
+    return "" if not said or key in said else min(said)
+
+
+def _remembered_keys(workdir: Path) -> set[str]:
+    """`Progress.key` of the checkpoints, as far as they can be read."""
+    keys = set()
+    for progress in workdir.glob("checkpoints/[0-9]*/progress/metadata"):
+        # A damaged one is found out when it is restored.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            keys.add(str(json.loads(progress.read_bytes())["key"]))
+    return keys
 
 
 def publish(
@@ -63,22 +115,48 @@ def publish(
     files.write_text(history(workdir), "".join(lines))
     if saved.best:
         checkpoint.write_best(workdir, {**about, **saved.best}, checkpoints)
+    else:  # it would name weights that are lost
+        paths.best(workdir).unlink(missing_ok=True)
 
 
-def check(workdir: Path, progress: Progress, examples: str) -> None:
-    """Refuses to go on with other data, or another number of processes.
+def mend_best(progress: Progress, checkpoints: checkpoint.Checkpoints) -> None:
+    """Chooses another best epoch where the checkpoint of the best is damaged.
+
+    The run goes on from its newest checkpoint all the same: to have one epoch's weights
+    back is not worth all the steps since.
+    """
+    lost = progress.best
+    if not lost or lost["step"] == progress.step or checkpoints.whole([lost["step"]]):
+        return
+    checkpoints.put_aside(lost["step"])
+    steps = [record["step"] for record in progress.history]
+    progress.choose_best(checkpoints.whole(steps))
+    logging.warning(
+        "the weights of epoch %d, the best so far, are lost: the best is now %s",
+        lost["epoch"],
+        f"epoch {progress.best['epoch']}" if progress.best else "the next epoch",
+    )
+
+
+def check(workdir: Path, remembered: Progress, fresh: Progress) -> None:
+    """Refuses to go on as another run, with other data or another number of processes.
 
     Args:
         workdir: of the run.
-        progress: what its checkpoint remembers.
-        examples: fingerprint of the training set.
+        remembered: what its checkpoint remembers.
+        fresh: what this run would start with.
     """
-    if progress.examples != examples:
+    if remembered.examples != fresh.examples:
         raise UserError(
             f"the training split has changed under {workdir}: use another --workdir, "
             "or move that one away"
         )
-    before, now = len(progress.iterator), jax.process_count()
+    if remembered.key != fresh.key:
+        raise UserError(
+            f"the checkpoints in {workdir} are of another configuration or other data: "
+            "use another --workdir, or move that one away"
+        )
+    before, now = len(remembered.iterator), jax.process_count()
     if before != now:
         raise UserError(
             f"the run in {workdir} is of {before} process(es), not of {now}: start as "

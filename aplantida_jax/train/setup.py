@@ -11,25 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aplantida_jax import distributed, files, manifest, models, paths
-from aplantida_jax.data import labels, pipeline, regions, whole_split
+from aplantida_jax import distributed, files, manifest, paths
+from aplantida_jax.data import labels, order, pipeline, regions, whole_split
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import ImageSource, open_images
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.data.streaming import Stream
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
-from aplantida_jax.models import pretrained
-from aplantida_jax.train import (
-    checkpoint,
-    losses,
-    pretraining,
-    state,
-    step,
-    training_module,
-)
-
-Provenance = list[dict[str, Any]]
+from aplantida_jax.train import losses, pretraining, step
+from aplantida_jax.train.pretraining import Provenance
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +29,7 @@ class Data:
 
     Attributes:
         label_map: the one.
-        images: where their files are.
+        images: where their files are; with a stream, those of validation.
         train, val: examples of the run's region.
         soft_labels: the teachers' rows when distilling, else None.
         stream: fetches training images that are missing, with `input.stream`.
@@ -87,10 +78,22 @@ class Schedule:
         if examples < size:
             raise UserError(
                 f"{examples} training images do not fill one batch: set "
-                f"--config.train.batch_size below {size}"
+                f"--config.train.batch_size to at most {examples}"
             )
         per_epoch = math.ceil(examples / size)
         return cls(per_epoch, per_epoch * config.train.epochs, config.train.accumulate)
+
+
+def warn_of_single_images(config: Any) -> None:
+    """Says that images alone in their batch, as after an "out of memory", aren't mixed.
+
+    Mixing takes place within a batch, not among those that an update accumulates.
+    """
+    if config.train.batch_size == 1 and config.augment.mixup_probability > 0:
+        logging.warning(
+            "--config.train.batch_size=1 leaves mixup and CutMix no second image: they "
+            "are off; for 2 images in the same memory try --config.model.remat=true"
+        )
 
 
 def inputs(config: Any) -> list[manifest.Input]:
@@ -131,7 +134,7 @@ def _load_data(config: Any) -> Data:
         stats["label_map"], label_map.fingerprint, where=stats_path, made_by="split"
     )
     images = open_images(config)
-    stream = _open_stream(config, images)
+    whole, stream = _open_stream(config, images)
     train, val = (
         pipeline.read_examples(
             config,
@@ -149,25 +152,29 @@ def _load_data(config: Any) -> Data:
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
         soft_labels = SoftLabels(store, label_map=label_map, made_by="combine")
         soft_labels.require(train.image_id)
-    return Data(label_map, images, train, val, soft_labels, stream)
+    return Data(label_map, whole or images, train, val, soft_labels, stream)
 
 
-def _open_stream(config: Any, images: ImageSource) -> Stream | None:
-    """With `input.stream`, once what validation needs is there."""
+def _open_stream(
+    config: Any, images: ImageSource
+) -> tuple[whole_split.Whole | None, Stream | None]:
+    """With `input.stream`, what validation needs, and what fetches the rest."""
     if not config.input.stream or config.dry_run:
-        return None
+        return None, None
     assert isinstance(images, Cache)
     val, train = (
         paths.split_file(config, split, config.region) for split in ("val", "train")
     )
-    whole_split.complete(config, val, images)
-    return Stream(config, train, images)
+    whole = whole_split.complete(config, val, images)
+    return whole, Stream(config, train, images, spare=whole.image_ids)
 
 
 def constants(config: Any, data: Data) -> step.Constants:
-    """The class mask of the run's region; prior and weights of the training set."""
+    """The class mask of the run's region; prior and weights of what is drawn."""
     mask = np.array(data.label_map.in_regions(regions.parse(config.region)))
-    count = np.bincount(data.train.label, minlength=len(data.label_map))
+    count = order.effective_counts(
+        data.train.label, config.train.sampling, classes=len(data.label_map)
+    )
     # One image more for each class: a class without any has a finite prior.
     log_prior = np.log((count + 1) / (count + 1).sum()).astype(np.float32)
     weight = losses.class_weights(
@@ -178,73 +185,6 @@ def constants(config: Any, data: Data) -> step.Constants:
         log_prior=jnp.asarray(log_prior),
         class_weight=None if weight is None else jnp.asarray(weight),
     )
-
-
-def model_fields(config: Any, num_classes: int) -> dict[str, Any]:
-    """Arguments of `models.create`, as best.json keeps them.
-
-    Where there are pretrained weights, `config.input` takes their normalisation.
-    """
-    fields = {
-        "name": config.model.name,
-        "num_classes": num_classes,
-        "image_size": config.model.image_size,
-        "dropout": config.model.dropout,
-        "dtype": config.model.dtype,
-        "remat": config.model.remat,
-        "head_rank": config.model.head_rank,
-    }
-    if config.model.pretrained:
-        # Padding, epsilon and activation follow where the weights come from.
-        origin = pretrained.describe(pretraining.path_of(config))
-        follow_normalisation(config, origin.mean, origin.std)
-        fields.update(origin.settings)
-    return fields
-
-
-def follow_normalisation(config: Any, mean: Any, std: Any) -> None:
-    """Feeds a network with images normalised as those that it was trained with."""
-    wanted = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-    for name, value in wanted.items():
-        if not np.allclose(config.input[name], value, atol=1e-3):
-            logging.info("input.%s follows the weights: %s", name, value)
-            config.input[name] = value
-
-
-def initial_model(
-    config: Any, label_map: LabelMap
-) -> tuple[Any, Any, dict[str, Any], Provenance]:
-    """Module, variables, fields, ancestors: from init_from, pretrained or scratch."""
-    if config.model.init_from:
-        parent_dir = paths.run_dir(config, config.model.init_from)
-        parent = checkpoint.load_best(parent_dir, label_map)
-        past = parent.info["input"]
-        follow_normalisation(config, past["mean"], past["std"])
-        fields = {**parent.info["model"], **model_fields(config, len(label_map))}
-        module = training_module.create(config, fields)
-        shapes = state.variable_shapes(module, image_size=config.model.image_size)
-        name = config.model.init_from
-        logging.info("starting from %s, epoch %d", name, parent.info["epoch"])
-        variables = state.take_over(shapes, parent.variables, name=name)
-        kind = {"name": name, "kind": "teacher", "licences": []}
-        return module, variables, fields, [kind, *parent.info["provenance"]]
-    fields = model_fields(config, len(label_map))
-    module = training_module.create(config, fields)
-    variables = state.init_variables(
-        module, image_size=config.model.image_size, seed=config.seed
-    )
-    if not config.model.pretrained:
-        logging.info("starting from scratch")
-        return module, variables, fields, []
-    variables, report = models.load_pretrained(
-        pretraining.path_of(config),
-        module,
-        variables,
-        label_map=label_map.fingerprint,
-    )
-    ancestors = pretraining.provenance(config, report.origin)
-    pretraining.require_licence(config, ancestors)
-    return module, variables, fields, ancestors
 
 
 def provenance(config: Any, data: Data, ancestors: Provenance) -> Provenance:

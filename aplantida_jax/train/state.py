@@ -5,7 +5,8 @@ Resume from the newest whole checkpoint, else `init_from` (an experiment of ours
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import flax.struct
@@ -39,6 +40,22 @@ class Progress:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     finished: bool = False
 
+    @classmethod
+    def from_json(cls, remembered: dict[str, Any], *, where: Path) -> "Progress":
+        """What a checkpoint remembers.
+
+        Raises:
+            UserError: it is of another version of this program.
+        """
+        other = remembered.keys() ^ {field.name for field in dataclasses.fields(cls)}
+        if other:
+            raise UserError(
+                f"the checkpoints in {where} are of another version of this program "
+                f"(they differ in {', '.join(sorted(other))}): go on with that one, or "
+                "use another --workdir"
+            )
+        return cls(**remembered)
+
     def add_epoch(self, record: dict[str, Any], val: dict[str, float]) -> None:
         """Remembers an epoch, and whether it is the best so far."""
         self.history.append(record)
@@ -46,6 +63,23 @@ class Progress:
         if not self.best or top1 > self.best["metrics"]["top1_accuracy"]:
             epoch = len(self.history)
             self.best = {"epoch": epoch, "step": self.step, "metrics": val}
+
+    def choose_best(self, steps: Collection[int]) -> None:
+        """Takes the best of the epochs that ended at `steps`; none when there is none.
+
+        For when the weights of the best are lost: the next epoch is then the best.
+        """
+        kept = [record for record in self.history if record["step"] in steps]
+        self.best = {}
+        if kept:
+            record = max(kept, key=lambda record: record["val_top1_accuracy"])
+            metrics = {
+                name.removeprefix("val_"): value
+                for name, value in record.items()
+                if name.startswith("val_")
+            }
+            self.best = {name: record[name] for name in ("epoch", "step")}
+            self.best["metrics"] = metrics
 
     @property
     def epochs_without_better(self) -> int:
@@ -58,7 +92,7 @@ class TrainState(flax.struct.PyTreeNode):
     Attributes:
         step: int32, batches seen.
         params, batch_stats: the network; batch_stats is {} for a ViT.
-        ema: moving average of params, {} when off.
+        ema: moving average of the variables, {params, batch_stats}, {} when off.
         opt_state: of `optimizer.Optimizer`.
         sums: float32 scalars over the epoch so far: loss, top1, count.
     """
@@ -73,13 +107,14 @@ class TrainState(flax.struct.PyTreeNode):
 
 def create(variables: Any, tx: Optimizer, *, ema_decay: float) -> TrainState:
     """A state at step 0 from a module's variables."""
-    params = variables["params"]
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    raw = {"params": params, "batch_stats": batch_stats}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         # A copy: the step donates its input, and a buffer can be donated once.
-        ema=jax.tree.map(jnp.copy, params) if ema_decay else {},
+        ema=jax.tree.map(jnp.copy, raw) if ema_decay else {},
         opt_state=jax.jit(tx.init)(params),
         sums=zero_sums(),
     )
@@ -92,7 +127,7 @@ def zero_sums() -> dict[str, jax.Array]:
 
 def evaluation_variables(state: TrainState) -> dict[str, Any]:
     """The variables to evaluate and keep: the average when there is one."""
-    return {"params": state.ema or state.params, "batch_stats": state.batch_stats}
+    return state.ema or {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def training_variables(state: TrainState) -> dict[str, Any]:
@@ -101,8 +136,9 @@ def training_variables(state: TrainState) -> dict[str, Any]:
         "step": state.step,
         "opt_state": state.opt_state,
         "sums": state.sums,
-        # Beside an average, the raw parameters are a tree of their own.
+        # Beside an average, the raw network is a tree of its own.
         "params": state.params if state.ema else {},
+        "batch_stats": state.batch_stats if state.ema else {},
     }
 
 

@@ -27,10 +27,12 @@ def make_train_step(
     config: Any,
     sharding: jax.sharding.Sharding | None = None,
 ) -> Callable[[TrainState, Batch, ArrayLike, Constants], tuple[TrainState, Metrics]]:
-    """(state, batch, learning_rate, constants) -> (state, {loss, grad_norm}).
+    """(state, batch, learning_rate, constants) -> (state, metrics).
 
-    The state is donated. `grad_norm` is of the batch's gradient, before clipping, by
-    the parameters that train.
+    The state is donated. The metrics are the loss, `grad_norm`, which is of the batch's
+    gradient, before clipping, by the parameters that train, and `is_finite`, a bool: of
+    all parameters and batch_stats of the new state, which the next loss would only tell
+    of after a checkpoint.
 
     Args:
         module: flax module; called with train=True.
@@ -45,18 +47,12 @@ def make_train_step(
         grads, loss, stats, hits = _differentiate(
             module, tx, state, batch, constants, config
         )
-        params, ema, opt_state = tx.update(
-            grads, state.opt_state, state.params, state.ema, step=state.step, rate=rate
-        )
-        state = state.replace(
-            step=state.step + 1,
-            params=params,
-            batch_stats=stats,
-            ema=ema,
-            opt_state=opt_state,
-            sums=_add(state.sums, loss, hits),
-        )
-        return state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+        sums = _add(state.sums, loss, hits)
+        state = _updated(tx, state, grads, stats, rate).replace(sums=sums)
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+        # A moving average of finite numbers is finite.
+        is_finite = _is_finite((state.params, state.batch_stats))
+        return state, {**metrics, "is_finite": is_finite}
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=sharding)
 
@@ -76,6 +72,25 @@ def make_evaluation_step(
         return losses.mask_classes(logits, class_mask)
 
     return jax.jit(evaluation_step)
+
+
+def _updated(
+    tx: Optimizer, state: TrainState, grads: Any, batch_stats: Any, rate: ArrayLike
+) -> TrainState:
+    """The state after a batch, but for its sums."""
+    params, ema, opt_state = tx.update(
+        *(grads, state.opt_state, state.params, state.ema),
+        batch_stats=batch_stats,
+        step=state.step,
+        rate=rate,
+    )
+    return state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        ema=ema,
+        opt_state=opt_state,
+    )
 
 
 def _differentiate(
@@ -145,6 +160,12 @@ def _loss(
         logits, inputs.teacher, temperature=config.distill.temperature
     )
     return config.distill.kl_weight * distance + config.distill.ce_weight * entropy
+
+
+def _is_finite(tree: Any) -> jax.Array:
+    """Whether every number of a tree of arrays is, a bool scalar."""
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(leaves))
 
 
 def _add(

@@ -1,0 +1,104 @@
+"""What a training run will take, for --dry_run, after all that could refuse it.
+
+The network, its weights and the optimiser are made as training makes them, but as
+shapes; nothing is computed, and nothing is written.
+"""
+
+import itertools
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from aplantida_jax.train import initial_model, optimizer, placement, setup, state
+
+# Beside the epochs': the best, the last two, and the one that is being written.
+_OTHER_CHECKPOINTS = 4
+
+
+def say(config: Any, workdir: Path, data: setup.Data, schedule: setup.Schedule) -> None:
+    """Logs sizes, disk and time of a run.
+
+    Raises:
+        UserError: the run would be refused: the model, its weights or their licence,
+            an expression that matches no parameter, a batch that the devices can't
+            share.
+    """
+    placement.shardings(config)
+    _, variables, fields, ancestors = initial_model.make(
+        config, data.label_map, only_shapes=True
+    )
+    setup.about(config, data, fields, ancestors)
+    tx = optimizer.make(config.train, variables["params"])
+    shapes = jax.eval_shape(
+        lambda found: state.create(found, tx, ema_decay=config.train.ema_decay),
+        variables,
+    )
+    trained, _ = tx.split(shapes.params)
+    logging.info(
+        "dry run: %.2f million parameters, of which %.2f million train; %d updates of "
+        "%d images",
+        _count(shapes.params) / 1e6,
+        _count(trained) / 1e6,
+        math.ceil(schedule.total_steps / schedule.accumulate),
+        config.train.batch_size * schedule.accumulate,
+    )
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    _say_disk(workdir, size, config.train.keep_epochs + _OTHER_CHECKPOINTS)
+    _say_time(workdir, schedule)
+
+
+def seconds_per_step(workdir: Path) -> float | None:
+    """Of the run in `workdir`, validation included; None before two checkpoints.
+
+    By when its checkpoints were written. The shortest time between two of them counts:
+    a run may have been stopped for any time between others.
+    """
+    directories = (Path(workdir) / "checkpoints").glob("[0-9]*")
+    written = sorted((int(p.name), p.stat().st_mtime) for p in directories)
+    rates = [
+        (later - earlier) / (step - before)
+        for (before, earlier), (step, later) in itertools.pairwise(written)
+        if later > earlier
+    ]
+    return min(rates, default=None)
+
+
+def _say_disk(workdir: Path, size: int, count: int) -> None:
+    there = next(p for p in [workdir, *workdir.absolute().parents] if p.exists())
+    free = shutil.disk_usage(there).free
+    logging.info(
+        "dry run: a checkpoint has %.1f MB; up to %d at a time, %.2f GB, go into %s, "
+        "where %.1f GB are free",
+        size / 1e6,
+        count,
+        count * size / 1e9,
+        workdir,
+        free / 1e9,
+    )
+    if count * size > free:
+        logging.warning("dry run: the disk of %s is too small for them", workdir)
+
+
+def _say_time(workdir: Path, schedule: setup.Schedule) -> None:
+    rate = seconds_per_step(workdir)
+    if rate is None:
+        logging.info(
+            "dry run: how long it takes is not known before the second checkpoint in "
+            "%s; scripts/benchmark_train_step.py measures a step of this device",
+            workdir,
+        )
+        return
+    logging.info(
+        "dry run: %.1f hours for all %d steps, by the pace of the checkpoints in %s",
+        rate * schedule.total_steps / 3600,
+        schedule.total_steps,
+        workdir,
+    )
+
+
+def _count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
