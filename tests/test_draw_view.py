@@ -8,6 +8,7 @@ import pytest
 
 from aplantida_jax.data import transforms
 from aplantida_jax.data.smart_crop import CENTRE, Box, saliency_box
+from aplantida_jax.data.transforms import View
 from configs import common
 
 
@@ -70,7 +71,9 @@ def test_no_strength_is_the_box_itself(augment):
     drawn = transforms.draw_view(
         np.random.default_rng(2), box, augment, width=90, height=70
     )
-    assert drawn == view(x=0.4, y=0.6, side=0.7)
+    assert drawn == View(
+        x=0.4, y=0.6, side=0.7, angle=0.0, flip_x=False, flip_y=False, blur=0.0
+    )
 
 
 def test_what_stands_out_stays_in_the_training_view(augment):
@@ -93,8 +96,9 @@ def test_what_stands_out_stays_in_the_training_view(augment):
 
 
 def test_the_same_generator_draws_the_same_view(augment):
+    noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3)).astype(np.uint8)
     element = {
-        "image": noise(80, 120),
+        "image": noise,
         "box": np.array([0.5, 0.5, 0.8], np.float32),
         "label": np.int32(3),
         "image_id": np.uint64(7),
