@@ -59,7 +59,7 @@ def test_a_regional_model_gives_other_classes_no_probability(ready):
 def test_features_are_pooled_activations(ready):
     config, best, split, _ = ready
     pooled = inference.make_features(config, best.module)
-    ids, label, features = inference.features(config, pooled, best.variables, split)
-    assert features.shape[0] == len(ids) == len(label)
-    assert features.shape[1] == 128
-    assert np.isfinite(features).all()
+    found = inference.features(config, pooled, best.variables, split)
+    assert found.features.shape == (len(found.image_id), 128)
+    assert len(found.label) == len(found.image_id)
+    assert np.isfinite(found.features).all()

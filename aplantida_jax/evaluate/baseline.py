@@ -94,7 +94,7 @@ def run(config: Any, workdir: Path) -> None:
         _log_plan(splits)
         return
     opened = pretraining.opened(config)
-    frozen = _Frozen(config, opened, len(label_map))
+    frozen = _Frozen(config, opened, label_map)
     found = {
         name: frozen.features(workdir / "features", source, weights)
         for name, source in splits.items()
@@ -121,10 +121,11 @@ def _log_plan(splits: dict[str, manifest.Input]) -> None:
 class _Frozen:
     """A network that answers with its pooled features, and keeps them on the disk."""
 
-    def __init__(self, config: Any, opened: Opened | None, classes: int):
+    def __init__(self, config: Any, opened: Opened | None, label_map: labels.LabelMap):
         """With the weights `opened`, or random ones."""
+        self._label_map = label_map.fingerprint
         origin = opened.origin if opened else None
-        fields = initial_model.fields(config, classes, origin=origin)
+        fields = initial_model.fields(config, len(label_map), origin=origin)
         module = models.create(**fields)
         self._config = config
         self._variables = state.init_variables(
@@ -161,7 +162,8 @@ class _Frozen:
             self._config, self._pooled, self._variables, split.path
         )
         found.write(path)
-        job.finish(outputs=[path], metrics={"images": len(found.label)})
+        metrics = {"images": len(found.label)}
+        job.finish(outputs=[path], metrics=metrics, label_map=self._label_map)
         return found
 
 
