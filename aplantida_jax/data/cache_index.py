@@ -151,7 +151,9 @@ class Index:
         try:
             self.flush_uses()
         finally:
-            self._db.close()
+            # Under a statement of another thread SQLite would crash the process.
+            with self._lock:
+                self._db.close()
 
     def _connect(self) -> None:
         self._pid = os.getpid()

@@ -15,7 +15,7 @@ import math
 import queue
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol
 
 from absl import logging
@@ -96,7 +96,7 @@ class Crawl(Generic[Item]):
         *,
         still_missing: Callable[[Iterable[Item]], Iterable[Item]] = iter,
         wait_for_hosts: bool = True,
-    ) -> Iterator[tuple[Item, Any]]:
+    ) -> Generator[tuple[Item, Any], None, None]:
         """Yields (item, what `work` returned), or (item, NotAsked).
 
         Args:

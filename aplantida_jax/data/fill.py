@@ -6,6 +6,7 @@ under way and nothing else, and a full disk holds everything up without a loss.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -161,8 +162,10 @@ class Filling:
             if self._cache.room(spare_since) < mean_bytes:
                 crawl.stop("cache_full")
             missing = functools.partial(self._still_missing, report)
-            results = crawl.run(todo, still_missing=missing)
-            self._record(report.track(results), crawl, report)
+            # Closed here, also when an interrupt comes between two results: its threads
+            # must have ended when the cache and the journal are closed.
+            with contextlib.closing(crawl.run(todo, still_missing=missing)) as results:
+                self._record(report.track(results), crawl, report)
         return report
 
     def _crawl(self, keeper: Keeper, fetcher: Fetcher) -> Crawl[Item]:
