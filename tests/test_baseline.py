@@ -7,6 +7,7 @@ import pytest
 from conftest import CLASSES, PER_CLASS, Dataset, small
 
 from aplantida_jax import manifest, paths
+from aplantida_jax.data import labels
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import baseline, linear_probe
 from aplantida_jax.evaluate.baseline import NearestMean
@@ -113,7 +114,8 @@ def test_features_are_computed_once_and_never_trusted_when_rotten(config):
 
 
 def test_the_feature_function_is_compiled_once(config, tmp_path):
-    frozen = baseline._Frozen(config, None, CLASSES)
+    label_map = labels.read(paths.classes(config))
+    frozen = baseline._Frozen(config, None, label_map)
     for split in ("train", "val", "test"):
         source = manifest.Input(paths.split_file(config, split), "split")
         frozen.features(tmp_path, source, [])
