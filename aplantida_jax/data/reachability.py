@@ -5,6 +5,7 @@ its own, which waits for its turn and for the host's pauses as every other one d
 """
 
 import collections
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -51,13 +52,15 @@ def ask(config: Any, urls: Sequence[str]) -> dict[str, Any]:
             parallel_hosts=config.download.parallel_hosts,
         )
         # A download may hold a host for a week: nobody waits for that here.
-        run = crawl.run(by_host, wait_for_hosts=False)
-        for _, done in progress.track(run, total=len(urls), what="URLs", unit="URLs"):
-            asked = not isinstance(done, NotAsked)
-            counts["asked" if asked else "unasked"] += 1
-            if asked and done.fetched.outcome != fetch.OK:
-                counts["broken"] += 1
-                reasons[done.fetched.reason] += 1
+        with contextlib.closing(crawl.run(by_host, wait_for_hosts=False)) as run:
+            for _, done in progress.track(
+                run, total=len(urls), what="URLs", unit="URLs"
+            ):
+                asked = not isinstance(done, NotAsked)
+                counts["asked" if asked else "unasked"] += 1
+                if asked and done.fetched.outcome != fetch.OK:
+                    counts["broken"] += 1
+                    reasons[done.fetched.reason] += 1
     return {**counts, "reasons": dict(reasons.most_common())}
 
 
