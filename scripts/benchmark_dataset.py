@@ -12,7 +12,9 @@ import numpy as np
 from aplantida_jax import files, paths
 from aplantida_jax.data import labels, records
 from aplantida_jax.data.cache import Cache
+from aplantida_jax.demo.draw import draw
 from aplantida_jax.demo.full_size import latin_name
+from aplantida_jax.demo.species import SPECIES
 
 _PHOTOGRAPHED = 12  # classes that have photos
 _COUNTRIES, _REGIONS = ("ES",), ("EU_SW",)
@@ -46,6 +48,19 @@ def write(
     licences = {split: {"licences": {"CC0-1.0": n}} for split, n in photos.items()}
     stats = {"label_map": label_map.fingerprint, "splits": licences}
     files.write_json(paths.split_stats(config), stats)
+
+
+def plant(number: int) -> np.ndarray:
+    """A drawn plant, of the demo's species in turn, uint8 RGB [512, 512, 3]."""
+    species = number % len(SPECIES)
+    return draw(
+        SPECIES[species].traits,
+        seed=0,
+        species=species,
+        observation=number,
+        photo=1,
+        image_size=512,
+    )
 
 
 def _taxon(class_id: int) -> labels.Taxon:

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import benchmark_dataset
 import cv2
 import jax
 import numpy as np
@@ -39,8 +40,6 @@ import numpy as np
 from aplantida_jax.data import decode, pipeline, records
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.smart_crop import CENTRE
-from aplantida_jax.demo.draw import draw
-from aplantida_jax.demo.species import SPECIES
 from aplantida_jax.train import device_augment
 from configs import teacher_global
 
@@ -87,15 +86,7 @@ def write_one(root: Path, number: int, photos: list[Path]) -> None:
     if photos:
         picture = cv2.imread(str(photos[number % len(photos)]))[..., ::-1]
     else:
-        species = number % len(SPECIES)
-        picture = draw(
-            SPECIES[species].traits,
-            seed=0,
-            species=species,
-            observation=number,
-            photo=1,
-            image_size=512,
-        )
+        picture = benchmark_dataset.plant(number)
     for name, (height, width) in SIZES.items():
         image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
         # As many bytes as photos of that size have, about 0.35 a pixel.

@@ -16,11 +16,12 @@ import tempfile
 import time
 from typing import Any
 
+import benchmark_dataset
+
 from aplantida_jax import paths
 from aplantida_jax.data import decode, pipeline, records
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.image_source import open_images
-from aplantida_jax.demo.draw import draw
 from aplantida_jax.demo.species import SPECIES
 from configs import teacher_global
 
@@ -60,14 +61,7 @@ def write_split(config: Any, count: int) -> None:
 
 def photo(number: int, cache: Cache) -> records.Photo:
     species = number % len(SPECIES)
-    image = draw(
-        SPECIES[species].traits,
-        seed=0,
-        species=species,
-        observation=number,
-        photo=1,
-        image_size=512,
-    )
+    image = benchmark_dataset.plant(number)
     url = f"https://example.org/{number}.jpg"
     image_id = records.image_id_of(url)
     cache.put(image_id, decode.encode_jpeg(decode.shrink(image, 512), 90))

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import logging
 
-from aplantida_jax.errors import UserError
+from aplantida_jax.train.meter import not_finite
 
 
 def record(
@@ -30,11 +30,7 @@ def record(
         UserError: the validation's loss is not finite.
     """
     if not math.isfinite(val["loss"]):
-        raise UserError(
-            f"the validation loss is not finite at step {step} (learning rate "
-            f"{learning_rate:.3g}): the last good checkpoint is kept; lower "
-            "--config.train.learning_rate, or look at the images"
-        )
+        raise not_finite("the validation loss", step, f"{learning_rate:.3g}")
     return {
         "epoch": number,
         "step": step,

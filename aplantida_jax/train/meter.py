@@ -128,8 +128,12 @@ def _require_finite(step: _Step) -> None:
     else:
         what = "loss or gradient"
     names = ", ".join(f"{int(i):016x}" for i in step.ids[:4])
-    raise UserError(
-        f"{what} is not finite at step {step.at} (learning rate {step.rate:.3g}, "
-        f"images {names}, ...): the last good checkpoint is kept; lower "
-        "--config.train.learning_rate, or look at the images"
+    raise not_finite(what, step.at, f"{step.rate:.3g}, images {names}, ...")
+
+
+def not_finite(what: str, step: int, rate: str) -> UserError:
+    """What to raise for a run that diverged; `rate` may name its images too."""
+    return UserError(
+        f"{what} is not finite at step {step} (learning rate {rate}): the last good "
+        "checkpoint is kept; lower --config.train.learning_rate, or look at the images"
     )
