@@ -16,4 +16,5 @@ echo "test: lint"
 echo "test: types"
 .venv/bin/mypy --no-error-summary
 echo "test: pytest"
-.venv/bin/python -m pytest "$@"
+# Two at a time: half of the tests wait for servers, browsers and processes.
+.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile "$@"
