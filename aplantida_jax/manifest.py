@@ -5,7 +5,8 @@ that are missing or that are not what their own stage recorded, says when there 
 nothing to do, and `finish` writes `manifest.json` beside the output:
 
     {stage, key, config, inputs{path: sha256}, outputs{name: sha256}, metrics,
-     label_map, git_commit, versions, device, seed, started, finished}
+     label_map, git_commit, command, versions, device, seed, started, finished,
+     sha256: of all that}
 
 `key` is the SHA-256 of the part of the configuration that the output depends on and of
 the inputs' stages, file names and hashes, wherever they lie: same key and untouched
@@ -32,6 +33,10 @@ from aplantida_jax.errors import UserError
 from aplantida_jax.redaction import redact
 
 MANIFEST = "manifest.json"
+_FIELDS = {
+    *("stage", "key", "config", "inputs", "outputs", "metrics", "label_map"),
+    *("git_commit", "command", "versions", "device", "seed", "started", "finished"),
+}
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"),
     *("tensorflow", "tensorflowjs", "opencv-contrib-python-headless"),
@@ -46,7 +51,11 @@ _EXECUTION_ONLY = {
     "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
 }
 # Paths of inputs: what is read there counts, by its hash, and not where it lies.
-_PATHS = {"model": ("pretrained",)}
+_PATHS = {
+    "model": ("pretrained",),
+    "predict": ("import_npz",),
+    "out_of_distribution": ("images_dir",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +105,7 @@ class Job:
             Path(path).relative_to(self.out_dir).as_posix(): files.sha256_tree(path)
             for path in outputs
         }
-        files.write_json(
-            self.out_dir / MANIFEST,
+        described = _plain(
             {
                 "stage": self.stage,
                 "key": self.key,
@@ -113,8 +121,10 @@ class Job:
                 "seed": self.config["seed"],
                 "started": self.started,
                 "finished": _now(),
-            },
+            }
         )
+        sealed = {**described, "sha256": _digest(described)}
+        files.write_json(self.out_dir / MANIFEST, sealed)
 
 
 def begin(
@@ -156,7 +166,11 @@ def begin(
 
 def read(out_dir: Path, *, made_by: str) -> dict[str, Any]:
     """The manifest of a finished stage, or a UserError that names it."""
-    return files.read_json(Path(out_dir) / MANIFEST, made_by=made_by)
+    path = Path(out_dir) / MANIFEST
+    found = files.read_json(path, made_by=made_by)
+    if not _is_whole(found):
+        raise UserError(f"{path} is damaged: run stage '{made_by}' again")
+    return found
 
 
 def check_label_map(found: str, expected: str, *, where: Path, made_by: str) -> None:
@@ -178,8 +192,7 @@ def _checked_hash(item: Input) -> str:
         raise UserError(f"{path} is not finished: run {item.how()} again, it goes on")
     if beside.exists():
         try:
-            outputs = files.read_json(beside, made_by=item.stage)["outputs"]
-            recorded = outputs.get(path.name)
+            recorded = read(path.parent, made_by=item.stage)["outputs"].get(path.name)
         except (KeyError, TypeError, AttributeError):
             raise UserError(f"{beside} is damaged: run {item.how()} again") from None
         if recorded is not None and recorded != actual:
@@ -196,6 +209,8 @@ def _is_done(out_dir: Path, key: str) -> bool:
         return False
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))
+        if not _is_whole(recorded):
+            raise ValueError("its seal does not agree")
         if recorded["key"] != key:
             return False
         outputs = dict(recorded["outputs"])
@@ -208,6 +223,16 @@ def _is_done(out_dir: Path, key: str) -> bool:
             logging.warning("%s has changed: the stage runs again", output)
             return False
     return True
+
+
+def _is_whole(recorded: Any) -> bool:
+    """Whether a manifest has the fields that were written; older ones have no seal."""
+    if not isinstance(recorded, dict):
+        return False
+    fields = {name: value for name, value in recorded.items() if name != "sha256"}
+    if "sha256" not in recorded:
+        return fields.keys() <= _FIELDS
+    return recorded["sha256"] == _digest(fields)
 
 
 def _result_fields(config: Any, name: str) -> Any:

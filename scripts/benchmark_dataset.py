@@ -31,14 +31,14 @@ def write(
         photos: how many of each split.
         size: (height, width) of a photo in pixels.
     """
-    label_map = labels.LabelMap(tuple(_taxon(number) for number in range(classes)))
-    labels.write(paths.classes(config), label_map)
+    map_of_all = label_map(classes)
+    labels.write(paths.classes(config), map_of_all)
     cache = Cache(paths.cache_dir(config), config.download.cache_size_gb)
     for split, count in photos.items():
         rng = np.random.default_rng(list(split.encode()))
         rows = []
         for number in range(count):
-            taxon = label_map.taxa[number % min(_PHOTOGRAPHED, classes)]
+            taxon = map_of_all.taxa[number % min(_PHOTOGRAPHED, classes)]
             row = _photo(taxon, f"https://photos.example.org/{split}/{number}", size)
             cache.put(row.image_id, _jpeg(taxon.class_id, size, rng))
             rows.append(row)
@@ -46,8 +46,13 @@ def write(
         records.write_photos(paths.split_file(config, split), rows)
     cache.close()
     licences = {split: {"licences": {"CC0-1.0": n}} for split, n in photos.items()}
-    stats = {"label_map": label_map.fingerprint, "splits": licences}
+    stats = {"label_map": map_of_all.fingerprint, "splits": licences}
     files.write_json(paths.split_stats(config), stats)
+
+
+def label_map(classes: int) -> labels.LabelMap:
+    """Of so many classes."""
+    return labels.LabelMap(tuple(_taxon(number) for number in range(classes)))
 
 
 def plant(number: int) -> np.ndarray:

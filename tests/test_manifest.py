@@ -1,5 +1,6 @@
 import hashlib
 import json
+import random
 import sys
 
 import pytest
@@ -125,6 +126,34 @@ def test_a_damaged_manifest_is_made_again(config, tmp_path, content):
     broken = content.replace("KEY", job.key)
     (tmp_path / "split" / manifest.MANIFEST).write_text(broken)
     assert begin(config, tmp_path / "split") is not None
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(config, tmp_path):
+    source = upstream(tmp_path)
+    path = source.path.parent / manifest.MANIFEST
+    whole = path.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(whole)), 150):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(UserError, match="run stage 'download'"):
+            manifest.read(path.parent, made_by="download")
+        with pytest.raises(UserError, match="run stage 'download'"):
+            begin(config, tmp_path / "split", source)
+    path.write_bytes(whole)
+    assert begin(config, tmp_path / "split", source) is not None
+
+
+def test_a_manifest_of_before_there_were_seals_is_believed(config, tmp_path):
+    source = upstream(tmp_path)
+    path = source.path.parent / manifest.MANIFEST
+    described = json.loads(path.read_text())
+    del described["sha256"]
+    files.write_json(path, described)
+    assert begin(config, tmp_path / "split", source) is not None
+    files.write_json(path, {**described, "shA256": "0" * 64})  # a flip in its name
+    with pytest.raises(UserError, match="is damaged: run stage 'download' again"):
+        begin(config, tmp_path / "split", source)
 
 
 def test_a_missing_input_names_the_stage_and_its_command(config, tmp_path):

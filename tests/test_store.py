@@ -11,7 +11,8 @@ import scipy.special
 
 from aplantida_jax import files
 from aplantida_jax.data import labels
-from aplantida_jax.distill import store
+from aplantida_jax.data.view_record import RECORD
+from aplantida_jax.distill import rows, store, store_file
 from aplantida_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +36,10 @@ def rows_of(count, seed=0, classes=CLASSES):
     return ids, scipy.special.softmax(rng.normal(0, 2, (count, classes)), axis=1)
 
 
-def writer(directory, key="key", k=K, last="Thymus vulgaris"):
+VIEWS = {"count": 3, "seed": 42, "augment": {"scale": [0.6, 1.0]}}
+
+
+def writer(directory, key="key", k=K, last="Thymus vulgaris", views=None):
     return store.Writer(
         directory,
         k=k,
@@ -43,6 +47,7 @@ def writer(directory, key="key", k=K, last="Thymus vulgaris"):
         made_by="predict",
         key=key,
         provenance=[{"name": "teacher_x", "kind": "teacher", "licences": []}],
+        views=views,
     )
 
 
@@ -50,80 +55,58 @@ def read(directory, last="Thymus vulgaris"):
     return store.SoftLabels(directory, label_map=label_map(last), made_by="predict")
 
 
+def packed(ids, probability, k=K):
+    layout = rows.Layout(k, CLASSES)
+    return rows.pack(ids, *rows.top(probability, k), layout)
+
+
 def write(directory, ids, probability, shard=10, k=K):
     out = writer(directory, k=k)
     for start in range(0, len(ids), shard):
         part = slice(start, start + shard)
-        out.append(store.pack(ids[part], probability[part], k))
+        out.append(packed(ids[part], probability[part], k))
     return out
+
+
+def write_views(directory, count=20, shard=8):
+    """Images in shards of `shard`, each in three views; what was packed, in order."""
+    ids, _ = rows_of(count)
+    every = np.repeat(ids, 3)
+    records = np.frombuffer(np.random.default_rng(9).bytes(16 * 3 * count), RECORD)
+    records = records.copy()
+    records["view"] = np.tile(np.arange(3), count)
+    layout = rows.Layout(K, CLASSES, with_views=True)
+    top = rows.top(rows_of(3 * count, seed=1)[1], K)
+    content = rows.pack(every, *top, layout, records)
+    out = writer(directory, views=VIEWS)
+    for start in range(0, 3 * count, 3 * shard):
+        out.append(content[start : start + 3 * shard])
+    return ids, content, records
 
 
 @pytest.mark.parametrize("k", [1, 5, CLASSES, 20])
 def test_what_is_looked_up_is_what_was_packed(tmp_path, k):
     ids, probability = rows_of(57)
     write(tmp_path, ids, probability, k=k)
-    found = read(tmp_path)
     asked = np.random.default_rng(1).permutation(57)[:40]
-    rows = found.look_up(ids[asked])
-    wanted = probability[asked]
-    kept = min(k, CLASSES)
-    order = np.argsort(-wanted, axis=1)[:, :kept]
-    top = np.take_along_axis(wanted, order, axis=1)
-    assert rows["teacher_class"].shape == (40, k)
-    np.testing.assert_array_equal(rows["teacher_class"][:, :kept], order)
-    np.testing.assert_array_equal(rows["teacher_class"][:, kept:], -1)
-    np.testing.assert_allclose(
-        np.exp(rows["teacher_logprob"][:, :kept].astype(np.float64)), top, rtol=5e-3
-    )
-    np.testing.assert_array_equal(rows["teacher_logprob"][:, kept:], -np.inf)
-    np.testing.assert_allclose(rows["teacher_tail"], 1 - top.sum(axis=1), atol=5e-4)
+    found = read(tmp_path).look_up(ids[asked])
+    layout = rows.Layout(k, CLASSES)
+    expected = rows.unpack(packed(ids, probability, k)[asked], layout)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
-def test_dense_rows_are_the_kept_part_of_the_packed(tmp_path):
-    ids, probability = rows_of(30)
-    write(tmp_path, ids, probability)
-    dense = read(tmp_path).probabilities(ids, CLASSES)
-    least_kept = -np.sort(-probability, axis=1)[:, K - 1 : K]
-    expected = np.where(probability >= least_kept, probability, 0)
-    np.testing.assert_allclose(dense, expected, rtol=5e-3)
-    tail = read(tmp_path).look_up(ids)["teacher_tail"]
-    np.testing.assert_allclose(dense.sum(axis=1) + tail, 1, atol=2e-3)
-
-
-def test_the_divergence_from_dense_is_small(tmp_path):
-    ids, probability = rows_of(200, classes=CLASSES)
-    write(tmp_path, ids, probability, k=CLASSES)
-    dense = read(tmp_path).probabilities(ids, CLASSES)
-    dense /= dense.sum(axis=1, keepdims=True)
-    divergence = (probability * np.log(probability / dense)).sum(axis=1)
-    assert divergence.max() < 1e-6  # all that float16 costs
-
-
-def test_a_packed_row_by_hand():
-    row = store.pack(np.array([7], np.uint64), np.array([[0.25, 0, 0.5, 0.25, 0]]), 4)
-    assert row["image_id"].tolist() == [7]
-    # The tie goes to the lower class; what has no probability has no place.
-    assert row["teacher_class"].tolist() == [[2, 0, 3, 0xFFFF]]
-    expected = np.float16([np.log(0.5), np.log(0.25), np.log(0.25), -np.inf])
-    np.testing.assert_array_equal(row["teacher_logprob"][0], expected)
-    assert row["teacher_tail"].tolist() == [0]
-
-
-def test_a_row_takes_138_bytes_at_k_32(tmp_path):
-    assert store.row_type(32).itemsize == 8 + 32 * 2 + 32 * 2 + 2 == 138
-    ids, probability = rows_of(1000, classes=50)
-    packed = store.pack(ids, probability, 32)
-    assert packed.nbytes == 138_000
-    writer(tmp_path, k=32).append(packed)
-    header = (tmp_path / "shard-00000.npy").stat().st_size - 138_000
+def test_a_shard_is_little_more_than_its_rows(tmp_path):
+    ids, probability = rows_of(1000)
+    out = writer(tmp_path)
+    out.append(packed(ids, probability))
+    size = out.layout.row_type.itemsize
+    header = (tmp_path / "shard-00000.npy").stat().st_size - 1000 * size
     assert 0 < header <= 512
-
-
-def test_more_classes_than_an_index_can_name_are_refused():
-    with pytest.raises(UserError, match="65535 classes, not 65536"):
-        store.pack(np.zeros(1, np.uint64), np.full((1, 65_536), 1 / 65_536), 2)
-    last = store.pack(np.zeros(1, np.uint64), np.eye(1, 65_535, 65_534), 2)
-    assert last["teacher_class"].tolist() == [[65_534, 0xFFFF]]
+    said = out.metrics()
+    assert (said["rows"], said["views"], said["bytes_per_row"]) == (1000, 0, size)
+    assert said["dense_over_packed"] == 4 * CLASSES / size
 
 
 def test_ids_are_found_wherever_they_are(tmp_path):
@@ -136,8 +119,88 @@ def test_ids_are_found_wherever_they_are(tmp_path):
     beyond = np.array([0xFFFF_FFFF_FFFF_FFFF], np.uint64)
     assert not found.contains(beyond).any()
     found.require(ids[:20])
-    with pytest.raises(UserError, match=r"lacks 5 of the 25 images.*stage 'predict'"):
-        found.require(ids)
+    for ask in (found.require, found.look_up):
+        with pytest.raises(UserError, match=r"lacks 5 of the 25 images.*'predict'"):
+            ask(ids)
+
+
+def test_views_are_looked_up_one_by_one(tmp_path):
+    ids, content, records = write_views(tmp_path)
+    found = read(tmp_path)
+    assert (len(found), found.rows_an_image, found.views) == (60, 3, VIEWS)
+    np.testing.assert_array_equal(found.image_id, np.sort(ids))
+    rng = np.random.default_rng(2)
+    image, view = rng.integers(0, 20, 100), rng.integers(0, 3, 100).astype(np.uint8)
+    wanted = content[image * 3 + view]
+    assert found.packed(ids[image], view).tobytes() == wanted.tobytes()
+    shown = found.view_records(ids[image], view)
+    assert shown.tobytes() == records[image * 3 + view].tobytes()
+    expected = rows.unpack(wanted, found.layout)
+    for name, value in found.look_up(ids[image], view).items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
+def test_a_view_is_asked_for_where_there_are_some_and_only_there(tmp_path):
+    ids, *_ = write_views(tmp_path / "views")
+    with pytest.raises(ValueError, match="a view is asked for"):
+        read(tmp_path / "views").look_up(ids)
+    with pytest.raises(ValueError, match="beyond the 3"):
+        read(tmp_path / "views").look_up(ids, np.full(20, 3, np.uint8))
+    write(tmp_path / "plain", *rows_of(20))
+    with pytest.raises(ValueError, match="a view is asked for"):
+        read(tmp_path / "plain").look_up(ids, np.zeros(20, np.uint8))
+
+
+def test_only_whole_images_are_appended(tmp_path):
+    _, content, _ = write_views(tmp_path / "whole")
+    out = writer(tmp_path / "other", views=VIEWS)
+    for wrong in (content[:4], content[1:4], content[[0, 2, 1]], content[[0, 1, 5]]):
+        with pytest.raises(ValueError, match="3 views of each image"):
+            out.append(wrong)
+    with pytest.raises(ValueError, match="rows of"):
+        out.append(packed(*rows_of(3)))
+    assert out.rows_written == 0
+
+
+def test_an_index_holds_an_id_and_a_position_an_image(tmp_path):
+    write_views(tmp_path)
+    found = read(tmp_path)
+    assert found.image_id.nbytes + found._position.nbytes == 20 * (8 + 4)
+    assert all(isinstance(shard, np.memmap) for shard in found._shards)
+
+
+def test_an_image_that_is_there_twice_is_refused(tmp_path):
+    ids, probability = rows_of(30)
+    write(tmp_path, np.concatenate([ids[:20], ids[5:15]]), probability)
+    with pytest.raises(UserError, match="an image twice.*'predict' again"):
+        read(tmp_path)
+
+
+def test_shards_of_another_layout_are_refused(tmp_path):
+    ids, probability = rows_of(20)
+    write(tmp_path, ids, probability)
+    described = store_file.read(tmp_path, "predict")
+    for other in ({"k": K + 1}, {"views": VIEWS}):
+        store_file.write(tmp_path, described | other)
+        with pytest.raises(UserError, match="shard-00000.npy has other rows than"):
+            read(tmp_path)
+
+
+def test_a_store_of_the_format_before_is_refused_and_written_anew(tmp_path):
+    write(tmp_path, *rows_of(20))
+    described = store_file.read(tmp_path, "predict")
+    del described["views"], described["classes"]  # as it was, without a number
+    sealed = {**described, "sha256": store_file._digest(described)}
+    files.write_json(tmp_path / "store.json", sealed)
+    with pytest.raises(UserError, match="another version.*run stage 'predict' again"):
+        read(tmp_path)
+    assert writer(tmp_path).rows_written == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_every_sum_is_one(tmp_path):
+    write(tmp_path, *rows_of(200))
+    assert read(tmp_path).sum_error() < 1e-6
 
 
 def test_a_reopened_writer_appends_after_what_is_there(tmp_path):
@@ -145,12 +208,33 @@ def test_a_reopened_writer_appends_after_what_is_there(tmp_path):
     write(tmp_path / "whole", ids, probability)
     for start in range(0, 30, 10):
         out = writer(tmp_path / "pieces")
-        assert out.rows_written == start
+        assert out.rows_written == out.images_written == start
         part = slice(start, start + 10)
-        out.append(store.pack(ids[part], probability[part], K))
+        out.append(packed(ids[part], probability[part]))
     assert files.sha256_tree(tmp_path / "pieces") == files.sha256_tree(
         tmp_path / "whole"
     )
+    names = {path.name for path in out.outputs}
+    assert names == set(os.listdir(tmp_path / "pieces"))
+
+
+def test_a_reopened_writer_of_views_goes_on_at_a_whole_image(tmp_path):
+    _, content, _ = write_views(tmp_path)
+    whole = files.sha256_tree(tmp_path)
+    (tmp_path / "shard-00001.npy").unlink()
+    out = writer(tmp_path, views=VIEWS)
+    assert (out.rows_written, out.images_written) == (24, 8)
+    for start in (24, 48):
+        out.append(content[start : start + 24])
+    assert files.sha256_tree(tmp_path) == whole
+
+
+def test_starting_over_leaves_nothing(tmp_path):
+    out = write(tmp_path, *rows_of(30))
+    out.start_over()
+    assert (out.rows_written, os.listdir(tmp_path)) == (0, [])
+    out.append(packed(*rows_of(10)))
+    assert len(read(tmp_path)) == 10
 
 
 WRITE_ON = """
@@ -161,7 +245,7 @@ import test_store as t
 ids, probability = t.rows_of(40)
 out = t.writer(pathlib.Path(sys.argv[1]))
 for row in range(out.rows_written, 40):
-    out.append(t.store.pack(ids[row : row + 1], probability[row : row + 1], t.K))
+    out.append(t.packed(ids[row : row + 1], probability[row : row + 1]))
     print("ready", flush=True)
 """
 
@@ -170,7 +254,7 @@ def test_a_writer_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
     ids, probability = rows_of(40)
     write(tmp_path / "whole", ids, probability, shard=1)
     broken = tmp_path / "broken"
-    for appended in (1, 4, 9):
+    for appended in (1, 9):
         with subprocess.Popen(
             [sys.executable, "-c", WRITE_ON, broken], cwd=ROOT, stdout=subprocess.PIPE
         ) as process:
@@ -221,7 +305,7 @@ def test_a_writer_does_again_what_is_damaged_and_what_follows(tmp_path, damage):
     assert out.rows_written == 10
     assert len(read(tmp_path)) == 10
     for part in (slice(10, 20), slice(20, 30)):
-        out.append(store.pack(ids[part], probability[part], K))
+        out.append(packed(ids[part], probability[part]))
     assert files.sha256_tree(tmp_path) == whole
 
 
