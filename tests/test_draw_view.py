@@ -103,7 +103,7 @@ def test_the_same_generator_draws_the_same_view(augment):
         "label": np.int32(3),
         "image_id": np.uint64(7),
     }
-    train_view = transforms.TrainView(augment, 32)
+    train_view = transforms.TrainView(augment, 32, drawn_for=32)
     one, same, other = (
         train_view.random_map(element, np.random.default_rng(seed))
         for seed in (5, 5, 6)
@@ -114,3 +114,20 @@ def test_the_same_generator_draws_the_same_view(augment):
     assert set(one) == {"image", "label", "image_id"}
     np.testing.assert_array_equal(one["image"], same["image"])
     assert (one["image"] != other["image"]).any()
+
+
+def test_what_is_rendered_larger_is_blurred_as_much(augment):
+    """For a smaller network than the largest: seen from as far, the same picture."""
+    augment.update({"blur": 1.0, "blur_sigma": (1.0, 1.0), "rotation": 0.0})
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    image = cv2.resize(noise[:64, :64], (256, 256), interpolation=cv2.INTER_CUBIC)
+    element = {"image": image, "box": np.array([0.5, 0.5, 1.0], np.float32)}
+    element |= {"label": np.int32(0), "image_id": np.uint64(0)}
+
+    def spread(size, drawn_for):
+        view = transforms.TrainView(augment, size, drawn_for=drawn_for)
+        seen = view.random_map(element, np.random.default_rng(1))["image"]
+        return cv2.resize(seen, (32, 32), interpolation=cv2.INTER_AREA).std()
+
+    assert spread(64, 32) == pytest.approx(spread(32, 32), rel=0.05)
+    assert spread(64, 64) > 1.1 * spread(64, 32)

@@ -12,13 +12,12 @@ Batch on the host:
     label     int32   [b]
     image_id  uint64  [b]
     mask      bool    [b]      evaluation only: False for padding
+    view      uint8   [b]      recorded views only: which one of the image
+    seed      uint32  [b]      recorded views only: of its colours
 """
 
-import collections
 import dataclasses
-import hashlib
 import math
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,43 +25,17 @@ from typing import Any
 import cv2
 import grain
 import numpy as np
-from absl import logging
 
 from aplantida_jax import allocator
-from aplantida_jax.data import crop_boxes, decode, order, records
-from aplantida_jax.data.image_source import ImageSource, Unavailable
+from aplantida_jax.data import crop_boxes, order, records
+from aplantida_jax.data.image_source import ImageSource
+from aplantida_jax.data.load import Examples, Load, Skipped, load_or_refuse
 from aplantida_jax.data.smart_crop import CENTRE, Box
 from aplantida_jax.data.transforms import TrainView, evaluation_view
+from aplantida_jax.data.views import Recorded, ReplayView
 from aplantida_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
-_MOST_SKIPPED = 1000  # images in a row
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Examples:
-    """A split as arrays, so that 741,533 of them take 15 MB.
-
-    Attributes:
-        image_id: uint64 [n].
-        label: int32 [n].
-        box: float32 [n, 3], smart-crop boxes or the centre. NaN is a smart-crop box
-            that was not kept: `Load` notes it here once it has the image's bytes.
-    """
-
-    image_id: np.ndarray
-    label: np.ndarray
-    box: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.image_id)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over ids and labels in their order."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.image_id).tobytes())
-        digest.update(np.ascontiguousarray(self.label).tobytes())
-        return digest.hexdigest()
 
 
 def read_examples(
@@ -78,96 +51,17 @@ def read_examples(
             f"{split_path} has no images: look at the filters of 'export_dataset' "
             "and at what stage 'download' could fetch"
         )
-    image_id = np.array(ids, np.uint64)
-    box = np.tile(
-        np.array([CENTRE.x, CENTRE.y, CENTRE.side], np.float32), (len(ids), 1)
-    )
+    examples = centred(np.array(ids, np.uint64), np.array(labels, np.int32))
     if smart_crop:
-        box = crop_boxes.kept(config, image_id, images)
-    return Examples(image_id, np.array(labels, np.int32), box)
+        box = crop_boxes.kept(config, examples.image_id, images)
+        examples = dataclasses.replace(examples, box=box)
+    return examples
 
 
-@dataclasses.dataclass
-class Skipped:
-    """Counts images that could not be read; training goes on without them."""
-
-    count: int = 0
-    reasons: collections.Counter[str] = dataclasses.field(
-        default_factory=collections.Counter
-    )
-    in_a_row: int = 0
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-
-    def add(self, image_id: str, reason: str, remedy: str) -> None:
-        """Raises UserError when nothing else comes any more: no batch would ever."""
-        with self.lock:
-            self.count += 1
-            self.reasons[reason] += 1
-            self.in_a_row += 1
-            if self.in_a_row >= _MOST_SKIPPED:
-                raise UserError(
-                    f"{self.in_a_row} images in a row cannot be read, the last one "
-                    f"{image_id}: {reason}; {remedy}"
-                )
-            # One warning per power of two: 1, 2, 4, 8, ...
-            if self.count & (self.count - 1) == 0:
-                logging.warning(
-                    "%d images skipped so far (%s), the last one %s: %s",
-                    self.count,
-                    ", ".join(f"{n} {why}" for why, n in self.reasons.most_common(4)),
-                    image_id,
-                    reason,
-                )
-
-    def none(self) -> None:
-        """An image was read."""
-        self.in_a_row = 0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Load(grain.transforms.Map):
-    """Index -> {image, label, image_id, box}; image is None if it is unreadable."""
-
-    examples: Examples
-    images: ImageSource
-    max_pixels: int
-    min_side: int  # scaled decode keeps the box's side at least this long
-    skipped: Skipped
-
-    def map(self, element: int) -> dict[str, Any]:
-        return {
-            "image": self._read(element),  # before its box, which it may find
-            "label": self.examples.label[element],
-            "image_id": self.examples.image_id[element],
-            "box": self.examples.box[element],
-        }
-
-    def _read(self, element: int) -> np.ndarray | None:
-        """uint8 [h, w, 3]; None, and counted, when it cannot be read."""
-        image_id = f"{int(self.examples.image_id[element]):016x}"
-        try:
-            data = self.images.get(image_id)
-            if data is None:
-                raise Unavailable("not there")
-            side = float(self._box(element, data)[2])
-            least = math.ceil(self.min_side / side)
-            image = decode.decode(
-                data, max_pixels=self.max_pixels, min_target_side=least
-            )
-        except (Unavailable, decode.BrokenImage) as error:
-            self.skipped.add(image_id, error.reason, self.images.remedy)
-            return None
-        self.skipped.none()
-        return image
-
-    def _box(self, element: int, data: bytes) -> np.ndarray:
-        """The kept box, or else that of the bytes: a run that goes on has them kept."""
-        box = self.examples.box[element].copy()
-        # Any of the three: another thread may be about to write the same ones.
-        if np.isnan(box).any():
-            box = crop_boxes.of_image(data, max_pixels=self.max_pixels)
-            self.examples.box[element] = box
-        return box
+def centred(image_id: np.ndarray, label: np.ndarray) -> Examples:
+    """Examples of which the centre is seen; uint64 [n], int32 [n]."""
+    centre = np.array([CENTRE.x, CENTRE.y, CENTRE.side], np.float32)
+    return Examples(image_id, label, np.tile(centre, (len(image_id), 1)))
 
 
 def _readable(element: dict[str, Any]) -> bool:
@@ -183,8 +77,10 @@ def make_train(
     skipped: Skipped,
     shard: order.Shard = order.ALONE,
     extra: Callable[[Batch], Batch] | None = None,
+    recorded: Recorded | None = None,
+    image_size: int | None = None,
 ) -> grain.IterDataset:
-    """The endless training set.
+    """The endless training set: batches of `train.batch_size / count` examples.
 
     Args:
         config: `input`, `augment`, `model.image_size` and `train` are read.
@@ -194,28 +90,47 @@ def make_train(
         skipped: counts unreadable images.
         shard: (index, count) of this process, which takes its rows of every batch.
         extra: adds to a batch on the host, e.g. its soft labels.
-
-    Returns:
-        Batches of `train.batch_size / count` examples, see the module's docstring.
+        recorded: whose views to replay; None draws new ones.
+        image_size: side in pixels to render at; None is `model.image_size`.
     """
-    cv2.setNumThreads(0)  # the threads are ours; OpenCV's own would fight them
-    allocator.keep_large_blocks()
-    # As sharp as "smart crop, then resize, then crop" makes it; a file has seldom more.
-    min_side = max(config.input.resize, config.model.image_size)
+    keep_threads_to_ourselves()
+    size = image_size or config.model.image_size
+    least = least_side(image_size=size, resize=config.input.resize)
+    load = Load(examples, images, config.download.max_pixels, least, skipped)
+    indices = order.endless(examples.label, sampling=config.train.sampling, seed=seed)
+    view = _view(config, recorded, size)
+    elements = indices.map(load).filter(_readable).random_map(view)
     batch_size = config.train.batch_size
-    elements = (
-        order.endless(examples.label, sampling=config.train.sampling, seed=seed)
-        .map(Load(examples, images, config.download.max_pixels, min_side, skipped))
-        .filter(_readable)
-        .random_map(TrainView(config.augment, config.model.image_size))
-    )
     rows = order.RowsOfProcess(elements, batch_size=batch_size, shard=shard)
-    batches = rows.to_iter_dataset(_read_options(config))
+    batches = rows.to_iter_dataset(read_options(config))
     batches = batches.batch(batch_size // shard[1], drop_remainder=True)
     return batches.map(extra) if extra else batches
 
 
-def _read_options(config: Any) -> grain.ReadOptions:
+def _view(
+    config: Any, recorded: Recorded | None, size: int
+) -> grain.transforms.RandomMap:
+    """What makes a random view of an element."""
+    if recorded is not None:
+        return ReplayView(recorded, size)
+    return TrainView(config.augment, size, drawn_for=config.model.image_size)
+
+
+def keep_threads_to_ourselves() -> None:
+    """Before batches are made: our threads would fight with OpenCV's own."""
+    cv2.setNumThreads(0)
+    allocator.keep_large_blocks()
+
+
+def least_side(*, image_size: int, resize: int) -> int:
+    """Pixels that the short side of a training crop's box is decoded with at least.
+
+    As sharp as "smart crop, then resize, then crop" makes it; a file has seldom more.
+    """
+    return max(resize, image_size)
+
+
+def read_options(config: Any) -> grain.ReadOptions:
     return grain.ReadOptions(
         num_threads=config.input.threads, prefetch_buffer_size=config.input.prefetch
     )
@@ -238,14 +153,13 @@ def evaluation_batches(
         UserError: an image cannot be read: a metric over the others would not be the
             metric of the split; or the pack is damaged.
     """
-    cv2.setNumThreads(0)
-    allocator.keep_large_blocks()
+    keep_threads_to_ourselves()
     load = Load(examples, images, config.download.max_pixels, 0, Skipped())
 
     def view(position: int) -> dict[str, Any]:
         if position >= len(examples):
             return _padding(image_size)
-        element = _readable_only(load, position)
+        element = load_or_refuse(load, position)
         box = Box(*element["box"]) if config.input.eval_smart_crop else None
         image = evaluation_view(
             element["image"], image_size=image_size, resize=resize, box=box
@@ -258,17 +172,7 @@ def evaluation_batches(
     rows = order.RowsOfProcess(
         grain.MapDataset.range(padded).map(view), batch_size=size, shard=shard
     )
-    yield from rows.to_iter_dataset(_read_options(config)).batch(size // shard[1])
-
-
-def _readable_only(load: Load, position: int) -> dict[str, Any]:
-    element = load.map(position)
-    if element["image"] is None:
-        raise UserError(
-            f"image {int(element['image_id']):016x} of the split cannot be read: "
-            + load.images.remedy
-        )
-    return element
+    yield from rows.to_iter_dataset(read_options(config)).batch(size // shard[1])
 
 
 def _padding(image_size: int) -> dict[str, Any]:

@@ -189,10 +189,17 @@ def _coarser(image: np.ndarray, step: float, block: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class TrainView(grain.transforms.RandomMap):
-    """{image, box, label, image_id} -> {image, label, image_id}, a random view."""
+    """{image, box, label, image_id} -> {image, label, image_id}, a random view.
+
+    Attributes:
+        augment: `config.augment`.
+        image_size: side in pixels to render at.
+        drawn_for: the size of image in whose pixels `augment.blur_sigma` is.
+    """
 
     augment: Any
     image_size: int
+    drawn_for: int
 
     def random_map(
         self, element: dict[str, Any], rng: np.random.Generator
@@ -201,6 +208,9 @@ class TrainView(grain.transforms.RandomMap):
         height, width = image.shape[:2]
         view = draw_view(
             rng, Box(*element["box"]), self.augment, width=width, height=height
+        )
+        view = dataclasses.replace(
+            view, blur=view.blur * self.image_size / self.drawn_for
         )
         rendered = render(image, view, image_size=self.image_size)
         kept = {name: element[name] for name in ("image_id", "label")}

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from aplantida_jax import files
 from aplantida_jax.data import labels, pipeline, regions
-from aplantida_jax.data.image_source import open_images
+from aplantida_jax.data.image_source import ImageSource, open_images
+from aplantida_jax.data.load import Examples
+from aplantida_jax.evaluate import all_devices
 from aplantida_jax.progress import track
 from aplantida_jax.train import device_augment, step
 from aplantida_jax.train.checkpoint import Best
@@ -86,20 +88,59 @@ def stream(
 
     A regional teacher answers with the classes of its region only.
     """
-    evaluation_step = step.make_evaluation_step(best.module, _trained(config, best))
-    mask = jnp.asarray(label_map.in_regions(regions.parse(best.info["region"])))
-
-    def answer(images: np.ndarray) -> jax.Array:
-        return evaluation_step(best.variables, images, mask)
-
     size = best.info["model"]["image_size"]
     resize = best.info["input"]["resize"]
+    answer = _answering(config, best, label_map)
     yield from _batches(
         config, split_path, answer, image_size=size, resize=resize, skip=skip
     )
 
 
-def make_features(config: Any, module: Any) -> Callable[[Any, np.ndarray], jax.Array]:
+def of_pictures(
+    config: Any,
+    best: Best,
+    image_id: np.ndarray,
+    images: ImageSource,
+    label_map: labels.LabelMap,
+    *,
+    what: str,
+) -> Iterator[Predictions]:
+    """Logits of pictures that are in no split, batch by batch; every label is 0.
+
+    Args:
+        config: of the input.
+        best: the model.
+        image_id: uint64 [n].
+        images: knows each of them.
+        label_map: the model's.
+        what: is asked about, for the progress.
+
+    Raises:
+        UserError: a picture cannot be read.
+    """
+    yield from _ask(
+        config,
+        pipeline.centred(image_id, np.zeros(len(image_id), np.int32)),
+        images,
+        _answering(config, best, label_map),
+        image_size=best.info["model"]["image_size"],
+        resize=best.info["input"]["resize"],
+        what=what,
+    )
+
+
+def _answering(
+    config: Any, best: Best, label_map: labels.LabelMap
+) -> Callable[[jax.Array], jax.Array]:
+    """Compiles once: images uint8 [b, s, s, 3] -> logits float32 [b, classes]."""
+    evaluation_step = step.make_evaluation_step(best.module, _trained(config, best))
+    _, replicated = all_devices.shardings()
+    covered = np.array(label_map.in_regions(regions.parse(best.info["region"])))
+    variables, mask = jax.device_put((best.variables, covered), replicated)
+    return lambda images: evaluation_step(variables, images, mask)
+
+
+def make_features(config: Any, module: Any) -> Callable[[Any, ArrayLike], jax.Array]:
     """Compiles once: (variables, images uint8 [b, s, s, 3]) -> float32 [b, d]."""
 
     @jax.jit
@@ -114,7 +155,7 @@ def make_features(config: Any, module: Any) -> Callable[[Any, np.ndarray], jax.A
 
 def features(
     config: Any,
-    pooled: Callable[[Any, np.ndarray], jax.Array],
+    pooled: Callable[[Any, ArrayLike], jax.Array],
     variables: Any,
     split_path: Path,
 ) -> Features:
@@ -126,6 +167,8 @@ def features(
         variables: of the network.
         split_path: the photos.
     """
+    _, replicated = all_devices.shardings()
+    variables = jax.device_put(variables, replicated)
     chunks = list(
         _batches(
             config,
@@ -146,7 +189,7 @@ def features(
 def _batches(
     config: Any,
     split_path: Path,
-    answer: Callable[[np.ndarray], jax.Array],
+    answer: Callable[[jax.Array], jax.Array],
     *,
     image_size: int,
     resize: int,
@@ -155,19 +198,42 @@ def _batches(
     images = open_images(config)
     smart_crop = config.input.smart_crop and config.input.eval_smart_crop
     examples = pipeline.read_examples(config, split_path, images, smart_crop=smart_crop)
-    examples = pipeline.Examples(
-        examples.image_id[skip:], examples.label[skip:], examples.box[skip:]
+    yield from _ask(
+        config,
+        examples.after(skip),
+        images,
+        answer,
+        image_size=image_size,
+        resize=resize,
+        what=split_path.stem,
     )
+
+
+def _ask(
+    config: Any,
+    examples: Examples,
+    images: ImageSource,
+    answer: Callable[[jax.Array], jax.Array],
+    *,
+    image_size: int,
+    resize: int,
+    what: str,
+) -> Iterator[Predictions]:
+    """What the model says of each example, batch by batch."""
+    config = all_devices.share_out(config)
     batches = pipeline.evaluation_batches(
         config, examples, images, image_size=image_size, resize=resize
     )
     total = -(-len(examples) // config.eval.batch_size)
-    for batch in track(batches, total=total, what=split_path.stem, unit="batches"):
+    tracked = track(batches, total=total, what=what, unit="batches")
+    split_up, _ = all_devices.shardings()
+    answered = all_devices.answers(
+        tracked, lambda batch: answer(jax.device_put(batch["image"], split_up))
+    )
+    for batch, logits in answered:
         real = batch["mask"]
         yield Predictions(
-            batch["image_id"][real],
-            batch["label"][real],
-            np.asarray(answer(batch["image"]))[real],
+            batch["image_id"][real], batch["label"][real], np.asarray(logits)[real]
         )
 
 

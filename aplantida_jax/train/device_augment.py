@@ -2,6 +2,7 @@
 
 In: uint8 [b, h, w, 3]. Out: float32 [b, h, w, 3], normalised. Every image draws its own
 parameters; all are applied inside the jitted step, where they cost next to nothing.
+They come from the step's key, or from the image's own seed where its view is recorded.
 """
 
 from typing import Any
@@ -35,6 +36,28 @@ def augment(rng: jax.Array, images: jax.Array, *, augment: Any) -> jax.Array:
     Returns:
         float32 [b, h, w, 3] in 0..1.
     """
+    return _changed(rng, images, augment)
+
+
+def replay(seeds: jax.Array, images: jax.Array, *, augment: Any) -> jax.Array:
+    """The same, with each image's own seed: whoever else is in the batch.
+
+    Args:
+        seeds: uint32 [b], one for each image; see `data.views`.
+        images: float32 [b, h, w, 3] in 0..1.
+        augment: `config.augment`.
+
+    Returns:
+        float32 [b, h, w, 3] in 0..1, each drawn as `augment` draws.
+    """
+
+    def one(seed: jax.Array, image: jax.Array) -> jax.Array:
+        return _changed(jax.random.key(seed), image[None], augment)[0]
+
+    return jax.vmap(one)(seeds, images)
+
+
+def _changed(rng: jax.Array, images: jax.Array, augment: Any) -> jax.Array:
     rng_colour, rng_erase = jax.random.split(rng)
     images = _colour_jitter(rng_colour, images, augment)
     if augment.erasing > 0:

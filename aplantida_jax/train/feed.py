@@ -5,7 +5,7 @@ from typing import Any
 from aplantida_jax import distributed
 from aplantida_jax.data import pipeline
 from aplantida_jax.data.image_source import Stopped
-from aplantida_jax.train import setup
+from aplantida_jax.train import replay, setup
 
 
 class Feed:
@@ -24,7 +24,9 @@ class Feed:
                 seed=config.seed,
                 skipped=pipeline.Skipped(),
                 shard=distributed.shard(),
-                extra=setup.soft_label_lookup(data),
+                image_size=setup.rendered_size(config, data),
+                extra=replay.look_up(data.soft_labels),
+                recorded=replay.recorded(data.soft_labels),
             )
         )
         self.position: dict[str, Any] = self._iterator.get_state()
