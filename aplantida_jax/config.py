@@ -22,9 +22,10 @@ _CHOICES = {
     "model.attention": ("auto", "xla", "cudnn"),
     "train.class_weights": ("none", "balanced", "square_root", "effective_number"),
     "train.optimizer": ("adamw", "adam"),
+    "train.best_by": ("top1_accuracy", "macro_recall"),
     "train.sampling": ("uniform", "class_balanced", "square_root"),
     "baseline.classifier": ("nearest_mean", "linear"),
-    "distill.mode": ("none", "precomputed"),
+    "distill.mode": ("none", "precomputed", "online"),
     "eval.split": ("train", "val", "test"),
     "predict.split": ("train", "val", "test"),
     "export.weights": ("float32", "float16", "uint8"),
@@ -35,6 +36,7 @@ _NAMES = (
     *("name", "model.init_from", "distill.soft_labels", "combine.teachers"),
     *("export.run", "export.name", "export.version", "report.version", "report.runs"),
 )
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _OPTIONAL_NAMES = ("model.init_from",)
 # A password has no place on a command line, which every user of a machine can see.
 _ADDRESS_VARIABLE = "APLANTIDA_MONGODB_URI"
@@ -119,6 +121,10 @@ def check(config: Any) -> None:
     if config.input.stream and config.input.read_from != "cache":
         _refuse("input.stream", True, "False while input.read_from is not 'cache'")
     _check_training(config)
+    _check_compared(config.compare.runs)
+    if config.predict.views and (config.predict.dense or config.predict.import_npz):
+        allowed = "0 with predict.dense or predict.import_npz, which have one view"
+        _refuse("predict.views", config.predict.views, allowed)
     for region in config.split.regions:
         if not isinstance(region, str):
             _refuse("split.regions", config.split.regions, "texts, as 'EU_SW'")
@@ -131,9 +137,18 @@ def _check_name(config: Any, field: str) -> None:
     for name in names:
         if name == "" and field in _OPTIONAL_NAMES:
             continue
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", str(name)):
+        if not re.fullmatch(_NAME, str(name)):
             allowed = "of letters, digits, '_', '.', '-', and not begin with '.' or '-'"
             _refuse(field, value, allowed)
+
+
+def _check_compared(runs: Any) -> None:
+    """Two runs or more, none twice; "a+b" is two that differ in their seed."""
+    names = [name for run in runs for name in str(run).split("+")]
+    good = all(re.fullmatch(_NAME, name) for name in names)
+    if not good or len(runs) < 2 or len(set(names)) < len(names):
+        allowed = "two names of runs or more, all different, as ('a', 'b_s1+b_s2')"
+        _refuse("compare.runs", runs, allowed)
 
 
 def _check_fractions(fractions: Any) -> None:
@@ -154,8 +169,7 @@ def _check_training(config: Any) -> None:
     if train.optimizer == "adam" and train.weight_decay > 0:
         allowed = "0 with train.optimizer=adam, which has none: take adamw"
         _refuse("train.weight_decay", train.weight_decay, allowed)
-    if config.distill.kl_weight + config.distill.ce_weight == 0:
-        _refuse("distill.kl_weight", 0.0, "above 0 where distill.ce_weight is not")
+    _check_distillation(config)
     _check_multipliers(train.lr_multipliers)
     patterns = [("train.lr_multipliers", pair[0]) for pair in train.lr_multipliers]
     patterns += [
@@ -167,6 +181,21 @@ def _check_training(config: Any) -> None:
         except re.error as error:
             allowed = f"a regular expression (in {pattern!r}: {error})"
             _refuse(field, value_of(config, field), allowed)
+
+
+def _check_distillation(config: Any) -> None:
+    mode = config.distill.mode
+    if mode != "none" and config.distill.kl_weight == 0:
+        allowed = (
+            f"above 0 with distill.mode={mode!r}, whose teachers would teach nothing: "
+            "for labels alone take distill.mode=none"
+        )
+        _refuse("distill.kl_weight", 0.0, allowed)
+    if mode == "online":
+        teachers, weights = config.combine.teachers, config.combine.weights
+        if not teachers or len(teachers) != len(weights) or min(weights) <= 0:
+            allowed = f"a positive number for each of {len(teachers)} combine.teachers"
+            _refuse("combine.weights", tuple(weights), allowed)
 
 
 def _check_multipliers(pairs: Any) -> None:

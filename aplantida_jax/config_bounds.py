@@ -24,6 +24,7 @@ BOUNDS: dict[str, Bounds | Several] = {
     "source.batch_size": _COUNT,
     "dataset.min_images_per_species": _COUNT_OR_NONE,
     "dataset.min_image_side": Bounds(0, _SIDE),
+    "dataset.hold_out_share": Bounds(0, 0.9),  # something is left to learn
     "audit.sample_urls": Bounds(0, 2**53, off=-1),
     "audit.thumbnails": Bounds(0, 10_000),
     "pack.shard_mb": Bounds(0.001, 1e6),
@@ -78,10 +79,15 @@ BOUNDS: dict[str, Bounds | Several] = {
     "eval.confusions": _COUNT_OR_NONE,
     "eval.country_prior": Bounds(0, 100),
     "predict.top_k": _COUNT,
+    "predict.views": Bounds(0, 255),  # a byte names one
     "calibrate.bins": Bounds(1, 10_000),
     "calibrate.accuracy_target": _PROBABILITY,
     "calibrate.threshold_range": Several(2, _PROBABILITY, rising=True),
+    "calibrate.genus_threshold_range": Several(2, _PROBABILITY, rising=True),
+    "calibrate.vector_folds": Bounds(2, 1000, off=-1),
+    "calibrate.vector_penalty": Bounds(1e-6, 1e9),
     "calibrate.threshold_step": Bounds(0.0001, 1),
+    "out_of_distribution.examples": Bounds(1, 200),
     "export.validation_images": _COUNT,
 }
 

@@ -46,10 +46,19 @@ def base(name: str, stage: str, variant: str = "") -> ConfigDict:
     config.distill = _distill()
     # "linear" is a logistic regression, "nearest_mean" the cosine to the class's mean.
     config.baseline = ConfigDict({"classifier": "nearest_mean"})
-    config.predict = ConfigDict({"split": "train", "top_k": 32})
+    config.predict = _predict()
     config.combine = _combine()
     config.eval = _eval()
+    config.compare = _compare()
     config.calibrate = _calibrate()
+    config.out_of_distribution = ConfigDict(
+        {
+            # A folder of pictures that show none of the plants, in a sub-folder for
+            # each kind; "" asks about held-out species only.
+            "images_dir": "",
+            "examples": 12,  # of wrong answers, the most certain, in the picture
+        }
+    )
     config.export = _export()
     config.report = _report()
     return config
@@ -162,7 +171,9 @@ def _train() -> ConfigDict:
             "class_weights": "none",
             "class_weights_beta": 0.999,  # of "effective_number", Cui et al. 2019
             "logit_adjustment": 0.0,  # tau of Menon et al. 2021; 0 is off
-            "patience": 3,  # epochs without a better val top1_accuracy
+            "patience": 3,  # epochs without a better one
+            # What makes an epoch the best, on val; or "macro_recall", for the tail.
+            "best_by": "top1_accuracy",
             "log_every": 50,  # steps
             "checkpoint_minutes": 15.0,  # between checkpoints inside a long epoch
             "keep_epochs": 2,  # past epochs' checkpoints, beside best and the last two
@@ -173,11 +184,31 @@ def _train() -> ConfigDict:
 def _distill() -> ConfigDict:
     return ConfigDict(
         {
-            "mode": "none",  # "precomputed" reads the combined soft labels
+            # "precomputed" reads the combined soft labels; "online" runs the teachers
+            # of `combine`, with its weights, on the very images that the student sees.
+            "mode": "none",
             "soft_labels": "combined",  # name of the store
             "temperature": 3.0,
             "kl_weight": 0.7,  # times T^2 KL(teacher || student)
             "ce_weight": 0.3,
+        }
+    )
+
+
+def _predict() -> ConfigDict:
+    return ConfigDict(
+        {
+            "split": "train",
+            "top_k": 32,  # classes kept a row; the others share the rest of its mass
+            # Random views of each image, drawn with `augment` and recorded: a student
+            # in mode "precomputed" is shown these. 0 is the evaluation view alone.
+            "views": 0,
+            # Leaves the plan's dense.npz beside the store too: all logits, 4 bytes an
+            # image and class, and twice that room while it is made. For views=0.
+            "dense": False,
+            # Such a file, of any origin, to take instead of running the teacher; ""
+            # runs it. Its licence is model.pretrained_licence.
+            "import_npz": "",
         }
     )
 
@@ -206,13 +237,29 @@ def _eval() -> ConfigDict:
     )
 
 
+def _compare() -> ConfigDict:
+    return ConfigDict(
+        {
+            # Evaluated experiments, two or more; the first is the reference. "a+b+c" is
+            # one way of training with several seeds, compared as the mean of its runs.
+            "runs": ("teacher_global", "student_distill", "student_finetune"),
+        }
+    )
+
+
 def _calibrate() -> ConfigDict:
     return ConfigDict(
         {
             "bins": 15,  # of the reliability diagram and ECE
             "accuracy_target": 0.95,  # the threshold is the least that reaches it
             "threshold_range": (0.40, 0.95),
+            "genus_threshold_range": (0.40, 0.99),
             "threshold_step": 0.01,
+            # Vector scaling, measured beside the temperature: in so many folds of val,
+            # -1 leaves it out (three minutes for 12,000 photos of 8,587 classes); its
+            # pull towards the temperature, in photos of a class.
+            "vector_folds": 5,
+            "vector_penalty": 30.0,
         }
     )
 

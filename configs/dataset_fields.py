@@ -14,7 +14,14 @@ def sections() -> dict[str, ConfigDict]:
         "pack": ConfigDict({"shard_mb": 256.0}),  # 10^6 bytes a file, about
         # The generated collection of stage demo_data.
         "demo": ConfigDict(
-            {"species": 36, "images": 2400, "image_size": 224, "workers": 2}
+            {
+                "species": 36,
+                "images": 2400,
+                "image_size": 224,
+                "held_out": 5,  # further species, which nothing is trained on
+                "unknown": 8,  # pictures of each kind that shows no plant
+                "workers": 2,
+            }
         ),
     }
 
@@ -47,6 +54,11 @@ def _dataset() -> ConfigDict:
             "licence_profile": "production",
             "sources": (),  # values of images.source to keep; () keeps all
             "synonyms": "",  # JSON file {"synonym": "accepted name"}
+            # Species that nothing is trained on: this share of them, by a hash of name
+            # and seed, and those of these names. Stage out_of_distribution asks the
+            # student about their photos.
+            "hold_out_share": 0.0,
+            "hold_out": (),
         }
     )
 

@@ -48,6 +48,11 @@ def demo_data(config: ConfigDict) -> None:
     """Points a config at the generated plants, served from the loopback interface."""
     config.source.uri = f"{config.data_dir}/raw/plants.jsonl"
     config.dataset.min_images_per_species = 1
+    config.dataset.hold_out = (
+        *("Aurelina vespertina", "Umbrasela maculata", "Convelia lutea"),
+        *("Liriastra violacea", "Nocturnia pendula"),
+    )
+    config.out_of_distribution.images_dir = f"{config.data_dir}/raw/unknown"
     config.download.cache_size_gb = 1.0
     config.download.requests_per_second = 1000.0
     config.download.shrink_short_side = 160
@@ -102,6 +107,37 @@ def photos_data(config: ConfigDict) -> None:
     config.download.shrink_short_side = 256
     config.split.regions = ()
     config.input.threads = 2
+    config.combine.update({"teachers": ("teacher_photos",), "weights": (1.0,)})
+
+
+def photos_teacher(config: ConfigDict) -> None:
+    """MobileNetV2 1.0 from ImageNet weights: what a CPU can train in minutes."""
+    photos_student(config)
+    config.model.name = "mobilenet_v2_1.0"
+    config.train.update({"batch_size": 32, "epochs": 6, "learning_rate": 3e-4})
+
+
+def distillation(config: ConfigDict) -> None:
+    """From soft labels that the teachers left, at the plan's rate."""
+    config.distill.mode = "precomputed"
+    config.train.update({"learning_rate": 1e-4, "epochs": 20, "warmup_epochs": 1.0})
+
+
+def finetuning(config: ConfigDict) -> None:
+    """From the distilled student, at the plan's rate, with stronger augmentation."""
+    aggressive(config)
+    config.model.init_from = "student_distill"
+    config.train.update({"learning_rate": 5e-5, "epochs": 10, "warmup_epochs": 0.5})
+
+
+def demo_finetuning(config: ConfigDict) -> None:
+    """On top of `demo_student`."""
+    config.train.update({"learning_rate": 3e-4, "epochs": 6, "patience": 6})
+
+
+def photos_finetuning(config: ConfigDict) -> None:
+    """On top of `photos_student`."""
+    config.train.update({"learning_rate": 2e-4, "epochs": 4, "patience": 4})
 
 
 def photos_student(config: ConfigDict) -> None:

@@ -138,6 +138,7 @@ def write_dataset(root: Path) -> Dataset:
             },
         }
         files.write_json(paths.split_stats(config, region), stats)
+    cache.close()
     return dataset
 
 

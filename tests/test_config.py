@@ -159,7 +159,26 @@ def test_a_weight_decay_that_adam_would_not_apply_is_refused(config):
     config_lib.check(config)
 
 
+@pytest.mark.parametrize("other", [{"dense": True}, {"import_npz": "logits.npz"}])
+def test_dense_soft_labels_of_views_are_refused(config, other):
+    config.predict.update(other)
+    config_lib.check(config)
+    config.predict.views = 4
+    with pytest.raises(UserError, match="predict.views.*4.*which have one view"):
+        config_lib.check(config)
+
+
 def test_a_distillation_without_any_loss_is_refused(config):
     config.distill.update({"kl_weight": 0.0, "ce_weight": 0.0})
+    config_lib.check(config)  # no teachers: neither is read
+    config.distill.mode = "online"
     with pytest.raises(UserError, match="distill.kl_weight=0.0 is not possible"):
+        config_lib.check(config)
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.4, 0.6, 0.0), ()])
+def test_online_teachers_have_a_positive_weight_each(config, weights):
+    config.combine.weights = weights
+    config.distill.mode = "online"
+    with pytest.raises(UserError, match="combine.weights=.*each of 3 combine.teachers"):
         config_lib.check(config)

@@ -23,9 +23,10 @@ def config(dataset: Dataset):
 
 
 def everything(root: Path) -> dict[Path, bytes]:
-    """Files but for the one that SQLite's readers meet in."""
+    """Files but for the one that SQLite's readers meet in, and a log of no change."""
     found = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".sqlite-shm")
-    return {path: path.read_bytes() for path in found}
+    read = {path: path.read_bytes() for path in found}
+    return {p: data for p, data in read.items() if data or p.suffix != ".sqlite-wal"}
 
 
 def said(config, caplog) -> str:

@@ -64,8 +64,12 @@ def test_half_a_head_is_unknown(tmp_path):
     )
 
 
-def test_factorised_head_is_new(tmp_path):
+def test_a_factorised_head_is_made_of_a_dense_one_of_the_same_classes(tmp_path):
     module = tiny_vit(head_rank=2)
+    _, report = load_pretrained(google_file(tmp_path), module, zeros_of(module))
+    assert report.new == ()
+    assert "params/head_in/kernel" in report.loaded
+    module = tiny_vit(head_rank=2, num_classes=7)
     _, report = load_pretrained(google_file(tmp_path), module, zeros_of(module))
     assert len(report.new) == 3
 

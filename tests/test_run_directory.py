@@ -90,7 +90,7 @@ def test_with_no_other_whole_epoch_the_next_one_is_the_best(
         about = {"label_map": "m"}
         run_directory.publish(tmp_path, progress, about, checkpoints)
         _flip(checkpoints.directory(3) / "progress" / "metadata", 0)
-        run_directory.mend_best(progress, checkpoints)
+        run_directory.mend_best(progress, checkpoints, by="top1_accuracy")
         assert progress.best == {}
         run_directory.publish(tmp_path, progress, about, checkpoints)
         assert not paths.best(tmp_path).exists()

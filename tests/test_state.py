@@ -153,9 +153,9 @@ def test_another_best_is_the_first_of_the_highest_that_are_whole(whole, epoch):
         val = {"top1_accuracy": value, "loss": 1.0}
         record = {"epoch": number, "step": progress.step, "train_loss": 2.0}
         record |= {f"val_{name}": metric for name, metric in val.items()}
-        progress.add_epoch(record, val)
+        progress.add_epoch(record, val, by="top1_accuracy")
     undisturbed = progress.best
-    progress.choose_best(whole)
+    progress.choose_best(whole, by="top1_accuracy")
     if epoch is None:
         assert progress.best == {}
         assert progress.epochs_without_better == 0
@@ -164,6 +164,21 @@ def test_another_best_is_the_first_of_the_highest_that_are_whole(whole, epoch):
         assert progress.epochs_without_better == 4 - epoch
     if epoch == 2:  # as it was remembered when it became the best
         assert progress.best == undisturbed
+
+
+def test_the_best_is_by_the_metric_that_is_asked_for():
+    epochs = [(0.6, 0.2), (0.5, 0.4), (0.7, 0.3)]
+    for by, best, lost in (("top1_accuracy", 3, 1), ("macro_recall", 2, 3)):
+        progress = state.Progress("k", "e")
+        for number, values in enumerate(epochs, start=1):
+            progress.step = number
+            val = dict(zip(("top1_accuracy", "macro_recall"), values, strict=True))
+            record = {f"val_{name}": value for name, value in val.items()}
+            record |= {"epoch": number, "step": number}
+            progress.add_epoch(record, val, by=by)
+        assert progress.best["epoch"] == best
+        progress.choose_best({1, 2, 3} - {best}, by=by)
+        assert progress.best["epoch"] == lost
 
 
 @pytest.mark.parametrize("change", [{"more": 1}, {"finished": None}])

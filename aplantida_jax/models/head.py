@@ -6,10 +6,10 @@ Pooled features [b, d] go through dropout to logits float32 [b, classes]. Parame
     head_in/kernel [d, r], head/kernel [r, classes], head/bias     when head_rank is r
 
 The factorised form is for many classes: 8,587 of them on 1,280 features are 11.0
-million parameters dense and 2.5 million at rank 256. The head is always float32, and
-asks for it by name: left alone, GPUs from Ampere on multiply float32 matrices in TF32,
-with 10 bits of mantissa. bfloat16 logits near 16 are 1/16 apart, too coarse for
-distillation and calibration.
+million parameters dense and 2.5 million at rank 256; head_rank.py takes a trained head
+from one form to the other. The head is always float32, and asks for it by name: left
+alone, GPUs from Ampere on multiply float32 matrices in TF32, with 10 bits of mantissa.
+bfloat16 logits near 16 are 1/16 apart, too coarse for distillation and calibration.
 """
 
 from typing import Any

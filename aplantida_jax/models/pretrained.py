@@ -7,9 +7,9 @@
 
 Formats and their names are in formats.py, reading in weight_files.py, checkpoints of
 our own in own_checkpoints.py. Position embeddings are resampled to the module's grid.
-The head is loaded when it fits, that is when it has the same form and the same classes,
-else it stays as initialised. Whatever else doesn't fit, is missing or is left over is a
-UserError that names it.
+The head is loaded when it has the same classes, at the rank of the module's head (see
+head_rank.py), else it stays as initialised. Whatever else doesn't fit, is missing or is
+left over is a UserError that names it.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from absl import logging
 from flax import traverse_util
 
 from aplantida_jax.errors import UserError
+from aplantida_jax.models import head_rank
 from aplantida_jax.models.foreign_names import Table
 from aplantida_jax.models.formats import some
 from aplantida_jax.models.origins import Opened, Origin, describe, open_weights
@@ -34,6 +35,7 @@ __all__ = ["LoadReport", "Origin", "describe", "load_pretrained"]
 
 _POSITIONS = "params/pos_embedding"
 _HEAD = ("params/head/", "params/head_in/")  # what the head's paths begin with
+_HEAD_KERNEL, _HEAD_IN_KERNEL = "params/head/kernel", "params/head_in/kernel"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,9 @@ def _fit(
     path, table = opened.path, opened.format.table(opened.weights, module)
     found, ignored = _translate(path, table, opened.weights, target), opened.ignored
     same_classes = label_map in (None, opened.origin.label_map)
-    if not (same_classes and _head_fits(found, target)):
+    if same_classes and _same_sizes(found, target):
+        found = head_rank.change(found, _rank(target), under="params/")
+    else:
         found = {name: value for name, value in found.items() if not _of_head(name)}
         ignored = [*ignored, *sorted(_head_keys(table) & opened.weights.keys())]
     resampled = _fit_positions(found, target)
@@ -168,11 +172,20 @@ def _head_keys(table: Table) -> set[str]:
     return {key for name in table if _of_head(name) for key in table[name].keys}
 
 
-def _head_fits(found: Arrays, target: Mapping[str, Any]) -> bool:
-    """Whether both heads, dense or factorised, have the same arrays."""
-    theirs = {name: value.shape for name, value in found.items() if _of_head(name)}
-    ours = {name: value.shape for name, value in target.items() if _of_head(name)}
-    return theirs == ours
+def _same_sizes(found: Arrays, target: Mapping[str, Any]) -> bool:
+    """Whether both heads, dense or factorised, are of as many features and classes."""
+    return _HEAD_KERNEL in found and _head_sizes(found) == _head_sizes(target)
+
+
+def _head_sizes(arrays: Mapping[str, Any]) -> tuple[int, int]:
+    first = arrays.get(_HEAD_IN_KERNEL, arrays[_HEAD_KERNEL])
+    return first.shape[0], arrays[_HEAD_KERNEL].shape[1]
+
+
+def _rank(target: Mapping[str, Any]) -> int:
+    """Of the module's head; 0 is dense."""
+    inner = target.get(_HEAD_IN_KERNEL)
+    return 0 if inner is None else inner.shape[1]
 
 
 def _fit_positions(found: Arrays, target: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import jax
 from absl import logging
 
 from aplantida_jax.train import initial_model, optimizer, placement, setup, state
+from aplantida_jax.train.teachers import Teachers
 
 # Beside the epochs': the best, the last two, and the one that is being written.
 _OTHER_CHECKPOINTS = 4
@@ -46,8 +47,10 @@ def say(config: Any, workdir: Path, data: setup.Data, schedule: setup.Schedule) 
         math.ceil(schedule.total_steps / schedule.accumulate),
         config.train.batch_size * schedule.accumulate,
     )
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    _say_disk(workdir, size, config.train.keep_epochs + _OTHER_CHECKPOINTS)
+    if data.teachers:
+        _say_teachers(config, data.teachers)
+    kept = config.train.keep_epochs + _OTHER_CHECKPOINTS
+    _say_disk(workdir, _bytes(shapes), kept)
     _say_time(workdir, schedule)
 
 
@@ -65,6 +68,23 @@ def seconds_per_step(workdir: Path) -> float | None:
         if later > earlier
     ]
     return min(rates, default=None)
+
+
+def _say_teachers(config: Any, teachers: Teachers) -> None:
+    """What an online distillation adds; its teachers train nothing and are not kept."""
+    logging.info(
+        "dry run: %d teachers, %.2f million parameters, answer in every step: %.1f MB "
+        "more on each device; the student sees images of %d pixels, they of %s; if "
+        "memory is short, the same images an update: --config.train.batch_size=%d "
+        "--config.train.accumulate=%d",
+        len(teachers.networks),
+        _count(teachers.variables) / 1e6,
+        _bytes(teachers.variables) / 1e6,
+        config.model.image_size,
+        ", ".join(str(network.image_size) for network in teachers.networks),
+        max(1, config.train.batch_size // 4),
+        config.train.accumulate * min(4, config.train.batch_size),
+    )
 
 
 def _say_disk(workdir: Path, size: int, count: int) -> None:
@@ -98,6 +118,10 @@ def _say_time(workdir: Path, schedule: setup.Schedule) -> None:
         schedule.total_steps,
         workdir,
     )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _count(tree: Any) -> int:

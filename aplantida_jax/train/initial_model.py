@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
+from flax import traverse_util
 
 from aplantida_jax import models, paths
 from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.models import head_rank
 from aplantida_jax.models.origins import Origin
 from aplantida_jax.train import checkpoint, pretraining, state, training_module
 from aplantida_jax.train.pretraining import Provenance
@@ -95,6 +98,14 @@ def _from_experiment(config: Any, label_map: LabelMap) -> Initial:
     module = training_module.create(config, described)
     shapes = state.variable_shapes(module, image_size=config.model.image_size)
     logging.info("starting from %s, epoch %d", name, parent.info["epoch"])
-    variables = state.take_over(shapes, parent.variables, name=name)
+    source = _with_head_rank(parent.variables, config.model.head_rank)
+    variables = state.take_over(shapes, source, name=name)
     kind = {"name": name, "kind": "teacher", "licences": []}
     return module, variables, described, [kind, *parent.info["provenance"]]
+
+
+def _with_head_rank(variables: Any, rank: int) -> Any:
+    """Variables with a dense head or a factorised one, whichever they have."""
+    params = jax.tree.map(np.asarray, variables["params"])
+    flat = head_rank.change(traverse_util.flatten_dict(params, sep="/"), rank)
+    return {**variables, "params": traverse_util.unflatten_dict(flat, sep="/")}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from aplantida_jax.train import device_augment, losses, mixup
+from aplantida_jax.train.teachers import Teachers, resize
 
 Batch = dict[str, jax.Array]
 
@@ -27,16 +28,18 @@ class Constants:
             logit adjustment).
         class_weight: float32 [c], of the cross-entropy of an image of the class; None
             is 1 for all.
+        teachers: of an online distillation, else None.
     """
 
     class_mask: jax.Array
     log_prior: jax.Array
     class_weight: jax.Array | None = None
+    teachers: Teachers | None = None
 
 
 jax.tree_util.register_dataclass(
     Constants,
-    data_fields=["class_mask", "log_prior", "class_weight"],
+    data_fields=["class_mask", "log_prior", "class_weight", "teachers"],
     meta_fields=[],
 )
 
@@ -46,16 +49,22 @@ class Inputs:
     """A batch as the step uses it.
 
     Attributes:
-        images: float32 [b, h, w, 3] in 0..1.
+        images: float32 [b, h, w, 3] in 0..1, as the student sees them.
         targets: float32 [b, c], rows with sum 1.
         weighted: the same with each image's share times its class weight.
-        teacher: float32 [b, c], rows with sum 1, None when not distilling.
+        teacher: float32 [b, c], rows with sum 1; None without any, or if they are
+            still to be asked.
+        rendered: float32 [b, s, s, 3], the images as large as they were rendered.
+        applies: float32 [b, t], how much each of the teachers that are to be asked
+            applies to an image; None when they are not.
     """
 
     images: jax.Array
     targets: jax.Array
     weighted: jax.Array
     teacher: jax.Array | None
+    rendered: jax.Array
+    applies: jax.Array | None = None
 
 
 def keys(seed: int, step: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -70,14 +79,33 @@ def prepare(rng: jax.Array, batch: Batch, constants: Constants, config: Any) -> 
 
     Args:
         rng: the first of `keys`.
-        batch: image uint8 [b, h, w, 3], label int [b], teachers' rows if distilling.
+        batch: image uint8 [b, h, w, 3], label int [b], teachers' rows if distilling;
+            `seed` uint32 [b] of the colours where recorded views are replayed.
         constants: of the run.
         config: the whole configuration.
     """
     rng_colour, rng_mix = jax.random.split(rng)
-    images = device_augment.augment(
-        rng_colour, device_augment.to_unit(batch["image"]), augment=config.augment
+    images = _coloured(rng_colour, batch, config.augment)
+    rows = _rows(batch, constants, config)
+    rendered, mixed = mixup.mix(
+        rng_mix, images, tuple(rows.values()), augment=config.augment
     )
+    found = dict(zip(rows, mixed, strict=True))
+    images = rendered
+    if config.distill.mode == "online":
+        images = resize(rendered, config.model.image_size)
+    return Inputs(
+        images=images,
+        targets=found["targets"],
+        weighted=found.get("weighted", found["targets"]),
+        teacher=found.get("teacher"),
+        rendered=rendered,
+        applies=found.get("applies"),
+    )
+
+
+def _rows(batch: Batch, constants: Constants, config: Any) -> dict[str, jax.Array]:
+    """What is mixed with the images' weights: fields of Inputs [b, ...], by name."""
     targets = losses.smoothed_targets(
         batch["label"], constants.class_mask, smoothing=config.train.label_smoothing
     )
@@ -85,23 +113,34 @@ def prepare(rng: jax.Array, batch: Batch, constants: Constants, config: Any) -> 
     if constants.class_weight is not None:
         # Before the mixing: each image brings its own weight into the mixture.
         rows["weighted"] = targets * constants.class_weight[batch["label"]][:, None]
-    if config.distill.mode != "none":
+    if config.distill.mode == "online":
+        assert constants.teachers is not None
+        rows["applies"] = constants.teachers.applies(batch["label"])
+    if config.distill.mode == "precomputed":
         rows["teacher"] = losses.expand_soft_labels(
             batch["teacher_class"],
             batch["teacher_logprob"],
             batch["teacher_tail"],
             constants.class_mask,
         )
-    images, mixed = mixup.mix(
-        rng_mix, images, tuple(rows.values()), augment=config.augment
-    )
-    found = dict(zip(rows, mixed, strict=True))
-    return Inputs(
-        images=images,
-        targets=found["targets"],
-        weighted=found.get("weighted", found["targets"]),
-        teacher=found.get("teacher"),
-    )
+    return rows
+
+
+def _coloured(rng: jax.Array, batch: Batch, augment: Any) -> jax.Array:
+    """The images in 0..1, in colours of their recorded views if they have such."""
+    images = device_augment.to_unit(batch["image"])
+    if "seed" in batch:
+        return device_augment.replay(batch["seed"], images, augment=augment)
+    return device_augment.augment(rng, images, augment=augment)
+
+
+def ask_teachers(inputs: Inputs, constants: Constants) -> Inputs:
+    """The inputs with the answers of the teachers that are to be asked, if any are."""
+    if inputs.applies is None or constants.teachers is None:
+        return inputs
+    rows = constants.teachers.answer(inputs.rendered, inputs.applies)
+    rows = losses.renormalise(rows, constants.class_mask)
+    return dataclasses.replace(inputs, teacher=rows)
 
 
 def make_view(

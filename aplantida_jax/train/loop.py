@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 from clu import parameter_overview
 
-from aplantida_jax import distributed, files, manifest, paths
+from aplantida_jax import distributed, manifest
 from aplantida_jax.train import (
     checkpoint,
     epoch,
@@ -27,6 +27,7 @@ from aplantida_jax.train import (
     inputs,
     optimizer,
     placement,
+    replay,
     run_directory,
     setup,
     state,
@@ -51,12 +52,13 @@ def _run(config: Any, workdir: Path, interrupt: Interrupt) -> None:
         stage="train",
         out_dir=workdir,
         inputs=setup.inputs(config),
-        depends_on=("model", "input", "augment", "train", "distill", "region"),
+        depends_on=setup.depends_on(config),
     )
     distributed.require_same(job.key if job else None)
     if job is None:
         return
     logging.info("computing on %s", placement.devices())
+    config = replay.follow(config)
     data = setup.load_data(config)
     schedule = setup.Schedule.of(config, len(data.train))
     logging.info(
@@ -68,7 +70,7 @@ def _run(config: Any, workdir: Path, interrupt: Interrupt) -> None:
         schedule.total_steps,
         config.train.batch_size,
     )
-    setup.warn_of_single_images(config)
+    setup.warn(config)
     if config.dry_run:
         run_directory.foresee(workdir, job.key)
         forecast.say(config, workdir, data, schedule)
@@ -79,20 +81,8 @@ def _run(config: Any, workdir: Path, interrupt: Interrupt) -> None:
             loop.fit(interrupt)
         with distributed.first_then_all("the run is finished") as first:
             if first:
-                _write_manifest(job, workdir, loop)
-
-
-def _write_manifest(job: manifest.Job, workdir: Path, loop: "Loop") -> None:
-    best = files.read_json(paths.best(workdir), made_by="train")
-    job.finish(
-        outputs=[
-            paths.best(workdir),
-            workdir / best["checkpoint"],
-            run_directory.history(workdir),
-        ],
-        metrics=loop.progress.best["metrics"],
-        label_map=loop.data.label_map.fingerprint,
-    )
+                fingerprint = data.label_map.fingerprint
+                run_directory.finish(job, workdir, label_map=fingerprint)
 
 
 class Loop:
@@ -237,7 +227,7 @@ class Loop:
             val,
             learning_rate=self._rate(self.progress.step - 1),
         )
-        self.progress.add_epoch(record, val)
+        self.progress.add_epoch(record, val, by=self.config.train.best_by)
         self.progress.finished = (
             self.progress.step >= self.schedule.total_steps
             or self.progress.epochs_without_better >= self.config.train.patience
@@ -291,7 +281,8 @@ class Loop:
         self.progress = remembered
         self.feed.go_on_from(self.progress.iterator[jax.process_index()])
         logging.info("going on at step %d", self.progress.step)
-        run_directory.mend_best(self.progress, self.checkpoints)
+        by = self.config.train.best_by
+        run_directory.mend_best(self.progress, self.checkpoints, by=by)
         # The process may have died between the checkpoint and what describes it.
         self._saved = copy.deepcopy(self.progress)
         self._publish_saved()

@@ -61,10 +61,18 @@ def expand_soft_labels(
     dense = empty.at[rows, at].set(top, mode="drop")
     rest = class_mask & ~empty.astype(bool).at[rows, at].set(True, mode="drop")
     share = teacher_tail.astype(jnp.float32) / jnp.maximum(rest.sum(axis=-1), 1)
-    dense = dense + rest * share[:, None]
-    total = dense.sum(axis=-1, keepdims=True)  # not quite 1: float16 storage rounds
-    uniform = class_mask / class_mask.sum()  # for a row of which nothing is left
-    return jnp.where(total > 0, dense / jnp.where(total > 0, total, 1.0), uniform)
+    return renormalise(dense + rest * share[:, None], class_mask)
+
+
+def renormalise(teacher: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """Rows float32 [b, c] over the covered classes bool [c] only, with sum 1.
+
+    A row that has nothing there becomes the uniform distribution over them.
+    """
+    kept = jnp.where(class_mask, teacher, 0.0)
+    total = kept.sum(axis=-1, keepdims=True)
+    uniform = class_mask / class_mask.sum()
+    return jnp.where(total > 0, kept / jnp.where(total > 0, total, 1.0), uniform)
 
 
 def distillation_loss(

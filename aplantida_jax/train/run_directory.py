@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from aplantida_jax import directories, distributed, files, paths
+from aplantida_jax import directories, distributed, files, manifest, paths
 from aplantida_jax.errors import UserError
 from aplantida_jax.train import checkpoint
 from aplantida_jax.train.checkpoint_hashes import CheckpointHashes
@@ -119,7 +119,19 @@ def publish(
         paths.best(workdir).unlink(missing_ok=True)
 
 
-def mend_best(progress: Progress, checkpoints: checkpoint.Checkpoints) -> None:
+def finish(job: manifest.Job, workdir: Path, *, label_map: str) -> None:
+    """Writes the manifest of a run that has reached its end."""
+    best = files.read_json(paths.best(workdir), made_by="train")
+    job.finish(
+        outputs=[paths.best(workdir), workdir / best["checkpoint"], history(workdir)],
+        metrics=best["metrics"],
+        label_map=label_map,
+    )
+
+
+def mend_best(
+    progress: Progress, checkpoints: checkpoint.Checkpoints, *, by: str
+) -> None:
     """Chooses another best epoch where the checkpoint of the best is damaged.
 
     The run goes on from its newest checkpoint all the same: to have one epoch's weights
@@ -130,7 +142,7 @@ def mend_best(progress: Progress, checkpoints: checkpoint.Checkpoints) -> None:
         return
     checkpoints.put_aside(lost["step"])
     steps = [record["step"] for record in progress.history]
-    progress.choose_best(checkpoints.whole(steps))
+    progress.choose_best(checkpoints.whole(steps), by=by)
     logging.warning(
         "the weights of epoch %d, the best so far, are lost: the best is now %s",
         lost["epoch"],

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.data.streaming import Stream
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
-from aplantida_jax.train import losses, pretraining, step
+from aplantida_jax.train import losses, pretraining, step, teacher_runs
 from aplantida_jax.train.pretraining import Provenance
+from aplantida_jax.train.teachers import Teachers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,8 +31,10 @@ class Data:
         label_map: the one.
         images: where their files are; with a stream, those of validation.
         train, val: examples of the run's region.
-        soft_labels: the teachers' rows when distilling, else None.
+        soft_labels: the teachers' rows when distilling from a store, else None.
         stream: fetches training images that are missing, with `input.stream`.
+        teachers: on the host, when distilling online, else None.
+        teacher_ancestors: what the student inherits of the teachers of either kind.
     """
 
     label_map: LabelMap
@@ -41,6 +43,8 @@ class Data:
     val: pipeline.Examples
     soft_labels: SoftLabels | None
     stream: Stream | None = None
+    teachers: Teachers | None = None
+    teacher_ancestors: Provenance = dataclasses.field(default_factory=list)
 
     @property
     def train_images(self) -> ImageSource:
@@ -84,11 +88,24 @@ class Schedule:
         return cls(per_epoch, per_epoch * config.train.epochs, config.train.accumulate)
 
 
-def warn_of_single_images(config: Any) -> None:
-    """Says that images alone in their batch, as after an "out of memory", aren't mixed.
+def warn(config: Any) -> None:
+    """Says what a run asks for and will not get.
 
-    Mixing takes place within a batch, not among those that an update accumulates.
+    Mixing takes place within a batch, not among those that an update accumulates: of
+    images alone in theirs, as after an "out of memory", none is mixed.
     """
+    idle = {
+        "train.label_smoothing": config.train.label_smoothing > 0,
+        "train.logit_adjustment": config.train.logit_adjustment > 0,
+        "train.class_weights": config.train.class_weights != "none",
+    }
+    if config.distill.mode != "none" and config.distill.ce_weight == 0:
+        for field in (name for name, asked in idle.items() if asked):
+            logging.warning(
+                "--config.%s is of the cross-entropy: without effect while "
+                "distill.ce_weight is 0",
+                field,
+            )
     if config.train.batch_size == 1 and config.augment.mixup_probability > 0:
         logging.warning(
             "--config.train.batch_size=1 leaves mixup and CutMix no second image: they "
@@ -103,6 +120,8 @@ def inputs(config: Any) -> list[manifest.Input]:
         manifest.Input(paths.split_file(config, split, config.region), "split")
         for split in ("train", "val")
     ]
+    stats = paths.split_stats(config, config.region)
+    found.append(manifest.Input(stats, "split"))  # the licences of what is learnt
     if config.model.init_from:
         best = paths.best(paths.run_dir(config, config.model.init_from))
         command = f"--config=configs/{config.model.init_from}.py"
@@ -113,7 +132,17 @@ def inputs(config: Any) -> list[manifest.Input]:
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
         path = store / "store.json"
         found.append(manifest.Input(path, "combine", finished=True))
+    if config.distill.mode == "online":
+        found += teacher_runs.inputs(config)
     return found
+
+
+def depends_on(config: Any) -> tuple[str, ...]:
+    """The fields of the configuration that a run's result depends on."""
+    fields = ("model", "input", "augment", "train", "distill", "region")
+    if config.distill.mode != "online":
+        return fields  # what they did to soft labels is in the store's hash
+    return (*fields, "combine.teachers", "combine.weights")
 
 
 def load_data(config: Any) -> Data:
@@ -147,12 +176,20 @@ def _load_data(config: Any) -> Data:
             ("val", config.input.smart_crop and config.input.eval_smart_crop),
         )
     )
-    soft_labels = None
+    soft_labels, teachers, ancestors = None, None, []
     if config.distill.mode == "precomputed":
         store = paths.soft_labels(config, config.distill.soft_labels, "train")
         soft_labels = SoftLabels(store, label_map=label_map, made_by="combine")
         soft_labels.require(train.image_id)
-    return Data(label_map, whole or images, train, val, soft_labels, stream)
+        ancestors = soft_labels.provenance
+    if config.distill.mode == "online":
+        teachers, ancestors = teacher_runs.load(config, label_map)
+        teacher_runs.require(teachers, train.label)
+    return Data(
+        *(label_map, whole or images, train, val, soft_labels, stream),
+        teachers=teachers,
+        teacher_ancestors=ancestors,
+    )
 
 
 def _open_stream(
@@ -184,6 +221,7 @@ def constants(config: Any, data: Data) -> step.Constants:
         class_mask=jnp.asarray(mask),
         log_prior=jnp.asarray(log_prior),
         class_weight=None if weight is None else jnp.asarray(weight),
+        teachers=data.teachers,
     )
 
 
@@ -197,7 +235,7 @@ def provenance(config: Any, data: Data, ancestors: Provenance) -> Provenance:
             "licences": sorted(stats["splits"]["train"]["licences"]),
         },
         *ancestors,
-        *(data.soft_labels.provenance if data.soft_labels else []),
+        *data.teacher_ancestors,
     ]
     unique: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in chain:
@@ -219,14 +257,10 @@ def about(
     }
 
 
-def soft_label_lookup(
-    data: Data,
-) -> Callable[[pipeline.Batch], pipeline.Batch] | None:
-    """Adds the teachers' rows to a batch, or None when there are no teachers."""
-    if data.soft_labels is None:
-        return None
-    store = data.soft_labels
-    return lambda batch: {**batch, **store.look_up(batch["image_id"])}
+def rendered_size(config: Any, data: Data) -> int:
+    """Side in pixels that the host renders at: that of the largest network's images."""
+    largest = data.teachers.image_size if data.teachers else 0
+    return max(config.model.image_size, largest)
 
 
 def use_compilation_cache(config: Any) -> None:

@@ -56,15 +56,16 @@ class Progress:
             )
         return cls(**remembered)
 
-    def add_epoch(self, record: dict[str, Any], val: dict[str, float]) -> None:
-        """Remembers an epoch, and whether it is the best so far."""
+    def add_epoch(
+        self, record: dict[str, Any], val: dict[str, float], *, by: str
+    ) -> None:
+        """Remembers an epoch, and whether it is the best so far, by a metric of val."""
         self.history.append(record)
-        top1 = val["top1_accuracy"]
-        if not self.best or top1 > self.best["metrics"]["top1_accuracy"]:
+        if not self.best or val[by] > self.best["metrics"][by]:
             epoch = len(self.history)
             self.best = {"epoch": epoch, "step": self.step, "metrics": val}
 
-    def choose_best(self, steps: Collection[int]) -> None:
+    def choose_best(self, steps: Collection[int], *, by: str) -> None:
         """Takes the best of the epochs that ended at `steps`; none when there is none.
 
         For when the weights of the best are lost: the next epoch is then the best.
@@ -72,7 +73,7 @@ class Progress:
         kept = [record for record in self.history if record["step"] in steps]
         self.best = {}
         if kept:
-            record = max(kept, key=lambda record: record["val_top1_accuracy"])
+            record = max(kept, key=lambda record: record[f"val_{by}"])
             metrics = {
                 name.removeprefix("val_"): value
                 for name, value in record.items()
@@ -177,8 +178,8 @@ def take_over(shapes: Any, source: Any, *, name: str) -> Any:
     if wrong:
         raise UserError(
             f"--config.model.init_from={name} is another network: {len(wrong)} "
-            f"parameters differ, e.g. {', '.join(wrong[:3])}; use the same model.name, "
-            "image_size and head_rank in both"
+            f"parameters differ, e.g. {', '.join(wrong[:3])}; use the same model.name "
+            "and image_size in both"
         )
     return {name: jax.tree.map(jnp.asarray, source[name]) for name in shapes}
 

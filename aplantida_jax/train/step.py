@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from aplantida_jax.train import device_augment, losses, parameter_groups
-from aplantida_jax.train.inputs import Batch, Constants, Inputs, keys, prepare
+from aplantida_jax.train import device_augment, inputs, losses, parameter_groups
+from aplantida_jax.train.inputs import Batch, Constants, Inputs
 from aplantida_jax.train.optimizer import Optimizer
 from aplantida_jax.train.state import TrainState
 
@@ -102,29 +102,30 @@ def _differentiate(
     config: Any,
 ) -> tuple[Any, jax.Array, Any, jax.Array]:
     """(gradients, loss, new batch_stats, bool [b] of right answers) of a batch."""
-    rng_images, rng_dropout = keys(config.seed, state.step)
-    inputs = prepare(rng_images, batch, constants, config)
-    loss_of = _loss_function(module, state, inputs, rng_dropout, constants, config)
+    rng_images, rng_dropout = inputs.keys(config.seed, state.step)
+    seen = inputs.prepare(rng_images, batch, constants, config)
+    seen = inputs.ask_teachers(seen, constants)
+    loss_of = _loss_function(module, state, seen, rng_dropout, constants, config)
     trained, fixed = tx.split(state.params)
     (loss, (stats, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
         trained, fixed
     )
     # A mixed image counts as its larger part.
-    hits = logits.argmax(-1) == inputs.targets.argmax(-1)
+    hits = logits.argmax(-1) == seen.targets.argmax(-1)
     return gradients, loss, stats, hits
 
 
 def _loss_function(
     module: Any,
     state: TrainState,
-    inputs: Inputs,
+    seen: Inputs,
     rng_dropout: jax.Array,
     constants: Constants,
     config: Any,
 ) -> Callable[[Any, Any], tuple[jax.Array, tuple[Any, jax.Array]]]:
     """(parameters that train, the others) -> (loss, (new batch_stats, logits))."""
     images = device_augment.normalise(
-        inputs.images, mean=config.input.mean, std=config.input.std
+        seen.images, mean=config.input.mean, std=config.input.std
     )
 
     def loss_of(trained: Any, fixed: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
@@ -139,27 +140,41 @@ def _loss_function(
             mutable=["batch_stats"],
         )
         logits = losses.mask_classes(logits, constants.class_mask)
-        loss = _loss(logits, inputs, constants, config)
+        loss = _loss(logits, seen, constants, config)
         return loss, (changed.get("batch_stats", {}), logits)
 
     return loss_of
 
 
 def _loss(
-    logits: jax.Array, inputs: Inputs, constants: Constants, config: Any
+    logits: jax.Array, seen: Inputs, constants: Constants, config: Any
 ) -> jax.Array:
-    adjusted = logits
-    if config.train.logit_adjustment:
-        adjusted = losses.adjust_logits(
-            logits, constants.log_prior, tau=config.train.logit_adjustment
-        )
-    entropy = losses.cross_entropy(adjusted, inputs.weighted)
-    if inputs.teacher is None:
-        return entropy
+    """The scalar to descend: cross-entropy, or its sum with the teachers' term.
+
+    Label smoothing, class weights and logit adjustment are of the cross-entropy alone:
+    they say what to make of a label, and a teacher's row is none. Where `ce_weight` is
+    0 no label is in the loss, nor in its gradient.
+    """
+    if seen.teacher is None:
+        return _entropy(logits, seen, constants, config)
     distance = losses.distillation_loss(
-        logits, inputs.teacher, temperature=config.distill.temperature
+        logits, seen.teacher, temperature=config.distill.temperature
     )
-    return config.distill.kl_weight * distance + config.distill.ce_weight * entropy
+    loss = config.distill.kl_weight * distance
+    if config.distill.ce_weight:
+        entropy = _entropy(logits, seen, constants, config)
+        loss += config.distill.ce_weight * entropy
+    return loss
+
+
+def _entropy(
+    logits: jax.Array, seen: Inputs, constants: Constants, config: Any
+) -> jax.Array:
+    """Cross-entropy with the labels, weighted and adjusted for a long tail."""
+    tau = config.train.logit_adjustment
+    if tau:
+        logits = losses.adjust_logits(logits, constants.log_prior, tau=tau)
+    return losses.cross_entropy(logits, seen.weighted)
 
 
 def _is_finite(tree: Any) -> jax.Array:
