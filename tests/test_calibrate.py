@@ -1,5 +1,6 @@
 """Stage `calibrate`, and the choice of temperature and thresholds behind it."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from conftest import CLASSES, PER_CLASS, Dataset
 from finished_runs import Skill
 
 from aplantida_jax import files, paths
+from aplantida_jax.data import labels
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import calibrate, decision
 
@@ -40,7 +42,10 @@ def test_the_stage_writes_everything(ready):
     config, workdir = ready
     calibrate.run(config, workdir)
     found = json.loads(paths.calibration(workdir).read_text())
-    assert found["label_map"] == found["label_map"]
+    assert found["label_map"] == labels.read(paths.classes(config)).fingerprint
+    info = json.loads(paths.best(workdir).read_text())
+    assert found["checkpoint"] == info["sha256"]
+    assert found["vector_scaling"]["cross_validated_on_val"]["folds"] == 5
     assert found["images"] == CLASSES * PER_CLASS["test"]
     assert found["val"]["images"] == CLASSES * PER_CLASS["val"]
     assert found["temperature"] > 0
@@ -160,6 +165,79 @@ def test_genus_is_answered_where_species_are_alike():
     assert found["genus_coverage"] == 1.0
     assert found["genus_accuracy"] == 1.0
     assert found["not_conclusive_rate"] == 0.0
+
+
+def test_shuffled_labels_of_test_change_nothing_that_is_chosen():
+    skill = Skill(3.0, 12.0)
+    val, test = _scored(2000, skill, seed=1), _scored(500, skill, seed=2)
+    shuffled = np.random.default_rng(0).permutation(test.label)
+    found = [
+        finished_runs.fit("run", finished_runs.label_map(), val, other)
+        for other in (test, dataclasses.replace(test, label=shuffled))
+    ]
+    chosen = ("temperature", "threshold", "assured_threshold", "genus_threshold")
+    for field in (*chosen, "left_under_threshold", "val", "notes"):
+        assert found[0][field] == found[1][field]
+    assert found[0]["loss_after"] < found[1]["loss_after"]
+
+
+def test_an_assured_threshold_is_higher_and_more_accurate(fit):
+    assert fit["assured_threshold"] >= fit["threshold"]
+    rows = {row["threshold"]: row for row in fit["val"]["threshold_table"]}
+    assert rows[fit["assured_threshold"]]["accuracy_interval"][0] >= 0.95
+    below = [t for t in rows if t < fit["assured_threshold"] - 1e-9]
+    assert all(rows[t]["accuracy_interval"][0] < 0.95 for t in below)
+
+
+def test_a_threshold_that_rests_on_few_answers_says_so():
+    # 30 certain answers, 29 of them right: 97 %, but as well 83 %.
+    label = np.arange(120, dtype=np.int32) % CLASSES
+    logits = np.zeros((120, CLASSES), np.float32)
+    logits[np.arange(30), label[:30]] = 12.0
+    logits[0] = np.roll(logits[0], 1)
+    scored = decision.Scored(np.arange(120, dtype=np.uint64), label, logits)
+    found = finished_runs.fit("run", finished_runs.label_map(), scored, scored)
+    note = next(note for note in found["notes"] if "rests on" in note)
+    assert "30 answers of val" in note
+    assert "83.3% to 99.4%" in note
+
+
+@pytest.mark.parametrize(("shift", "said"), [(0, "every answer"), (1, "no answer")])
+def test_without_a_minimum_the_temperature_stays_one(shift, said):
+    label = np.arange(120, dtype=np.int32) % CLASSES
+    logits = 8 * np.eye(CLASSES, dtype=np.float32)[(label + shift) % CLASSES]
+    scored = decision.Scored(np.arange(120, dtype=np.uint64), label, logits)
+    found = finished_runs.fit("run", finished_runs.label_map(), scored, scored)
+    assert found["temperature"] == 1.0
+    assert not found["temperature_found"]
+    assert any(said in note for note in found["notes"])
+    assert found["ece_before"] == found["ece_after"]
+
+
+def test_one_photo_and_classes_without_any_are_told_of():
+    one = decision.Scored(
+        np.ones(1, np.uint64), np.zeros(1, np.int32), np.eye(1, CLASSES) * 3.0
+    )
+    found = finished_runs.fit("run", finished_runs.label_map(), one, one)
+    assert any("only one image" in note for note in found["notes"])
+    assert any("5 of 6 classes have no image" in note for note in found["notes"])
+    assert found["threshold"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_it_says_why_the_genus_is_never_answered():
+    # Species of different genera are mistaken for each other: summing does not help.
+    rng = np.random.default_rng(0)
+    label = rng.integers(CLASSES, size=400).astype(np.int32)
+    logits = rng.normal(size=(400, CLASSES)).astype(np.float32)
+    logits += 2.0 * (label[:, None] % 3 == np.arange(CLASSES) % 3)
+    scored = decision.Scored(np.arange(400, dtype=np.uint64), label, logits)
+    found = finished_runs.fit("run", finished_runs.label_map(), scored, scored)
+    assert found["genus_threshold"] is None
+    note = next(note for note in found["notes"] if "genus is never answered" in note)
+    left = found["left_under_threshold"]
+    assert f"{left['images']} answers on val" in note
+    assert f"{left['genus_accuracy']:.1%} the right genus" in note
 
 
 def test_it_is_json(fit):

@@ -144,6 +144,8 @@ def test_the_smallest_threshold_that_reaches_the_target():
     assert [row["answered"] for row in table] == [6, 5, 4, 3, 2, 1]
     assert table[2]["accuracy"] == 0.75
     row = calibration.choose_threshold(table, target=0.95)
+    low, high = row.pop("accuracy_interval")
+    assert (low, high) == (pytest.approx(0.4385, abs=1e-4), 1.0)  # Wilson, 3 of 3
     assert row == {
         "threshold": 0.7,
         "answered": 3,
@@ -174,6 +176,7 @@ def test_no_threshold_is_none_and_the_best_is_told():
         "answered": 0,
         "coverage": 0.0,
         "accuracy": None,
+        "accuracy_interval": None,
     }
     nothing = calibration.threshold_table(
         confidence[:0], correct[:0], grid=grid, total=0

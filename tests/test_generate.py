@@ -26,6 +26,7 @@ def config_for(root: Path):
     config.data_dir = str(root)
     config.seed = 3
     config.demo.update({"species": 3, "images": 30, "image_size": 32, "workers": 1})
+    config.demo.update({"held_out": 1, "unknown": 1})
     return config
 
 
@@ -109,7 +110,8 @@ def test_the_stage_leaves_a_manifest_and_has_nothing_to_do_again(tmp_path, monke
     config = config_for(tmp_path)
     stage.run(config, tmp_path / "unused")
     manifest = files.read_json(tmp_path / "raw" / "manifest.json", made_by="")
-    assert set(manifest["outputs"]) == {"plants.jsonl", "facts.json", "images"}
+    written = {"plants.jsonl", "facts.json", "images", "unknown"}
+    assert set(manifest["outputs"]) == written
     assert manifest["metrics"]["images"] == 30
 
     monkeypatch.setattr(stage, "generate", lambda *a, **k: pytest.fail("worked again"))

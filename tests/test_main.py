@@ -20,6 +20,8 @@ TINY = [
     "--config.demo.species=2",
     "--config.demo.image_size=64",
     "--config.demo.workers=1",
+    "--config.demo.held_out=1",
+    "--config.demo.unknown=1",
 ]
 
 

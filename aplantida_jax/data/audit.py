@@ -77,6 +77,8 @@ def run(config: Any, workdir: Path) -> None:
 
 def _inputs(config: Any) -> list[manifest.Input]:
     exported = [paths.photos(config), paths.classes(config), _schema(config)]
+    if paths.held_out(config).exists():
+        exported.append(paths.held_out(config))
     found = [manifest.Input(path, "export_dataset") for path in exported]
     if paths.download_index(config).exists():
         found.append(manifest.Input(paths.download_index(config), "download"))
@@ -142,7 +144,18 @@ def _image_figures(config: Any, photos: Photos) -> ImageFigures | None:
     if not paths.download_index(config).exists():
         return None
     rows = files.read_jsonl(paths.download_index(config), made_by="download")
-    return image_figures.collect(photos.outcomes(Outcome(**row) for row in rows))
+    held_out = _held_out(config)  # downloaded too, but not what is audited
+    wanted = (Outcome(**row) for row in rows if row["image_id"] not in held_out)
+    return image_figures.collect(photos.outcomes(wanted))
+
+
+def _held_out(config: Any) -> frozenset[str]:
+    """Ids of the photos of species that are held out of training."""
+    path = paths.held_out(config)
+    if not path.exists():
+        return frozenset()
+    rows = records.read_rows(path, made_by="export_dataset")
+    return frozenset(row["image_id"] for row in rows)
 
 
 def _export_metrics(config: Any) -> dict[str, Any]:

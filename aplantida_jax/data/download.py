@@ -1,6 +1,7 @@
 """Stage download: photos.jsonl -> the cache, politely, and index.jsonl.
 
-Fills the cache (`aplantida_jax.data.cache`) with what `photos.jsonl` names and writes
+Fills the cache (`aplantida_jax.data.cache`) with what `photos.jsonl` and, where species
+are held out, `held_out.jsonl` name and writes
 `data/download/index.jsonl`, one `journal.Outcome` a line for each photo, sorted by
 `image_id`. Every outcome goes into a journal beside the cache as it happens, so that a
 rerun, also after kill -9, asks only for what is missing: images never asked for, lost
@@ -18,6 +19,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import heapq
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -113,7 +115,7 @@ def _begin(config: Any, plan: Plan) -> manifest.Job | None:
         manifest.begin,
         config,
         stage=_STAGE,
-        inputs=[manifest.Input(paths.photos(config), "export_dataset")],
+        inputs=[manifest.Input(path, "export_dataset") for path in _lists(config)],
         depends_on=("download", "dataset"),
     )
     if not plan.todo and begin(out_dir=paths.download_dir(config)) is None:
@@ -139,13 +141,20 @@ def _is_image(data: bytes) -> bool:
         return False
 
 
+def _lists(config: Any) -> list[Path]:
+    """The files that name what to fetch; none has a photo of another."""
+    held_out = paths.held_out(config)
+    return [paths.photos(config), *([held_out] if held_out.exists() else [])]
+
+
 def _photos(
     config: Any, outcomes: Iterable[Outcome]
 ) -> Iterator[tuple[records.Photo, Outcome | None]]:
     """The photos, each with its outcome if there is one; both are by `image_id`."""
     known = iter(outcomes)
     outcome = next(known, None)
-    photos = records.read_photos(paths.photos(config), made_by="export_dataset")
+    lists = [records.read_photos(p, made_by="export_dataset") for p in _lists(config)]
+    photos = heapq.merge(*lists, key=lambda photo: photo.image_id)
     for photo in photos:
         while outcome is not None and outcome.image_id < photo.image_id:
             outcome = next(known, None)

@@ -4,6 +4,7 @@ Reads MongoDB or a dump (`aplantida_jax.data.source`) and writes into `data/expo
 
 - `photos.jsonl`: one `records.Photo` a line, sorted by `image_id`;
 - `classes.json`: the label map, of the classes that keep enough photos;
+- `held_out.jsonl`, if species are held out: their photos, alike (see `hold_out`);
 - `quarantine.jsonl`: the documents left out and why, images left out of others, and how
   many of a document's images another one has under another name;
 - `schema.json`: fields, types, odd values, licences and sources as they came.
@@ -33,7 +34,15 @@ from typing import Any
 from absl import logging
 
 from aplantida_jax import directories, files, manifest, paths, progress
-from aplantida_jax.data import conflicts, labels, names, plant_document, source
+from aplantida_jax.data import (
+    conflicts,
+    hold_out,
+    labels,
+    names,
+    plant_document,
+    source,
+)
+from aplantida_jax.data.hold_out import HoldOut
 from aplantida_jax.data.plant_document import Filters, Unfit
 from aplantida_jax.data.schema_report import SchemaReport
 from aplantida_jax.data.staging import Counts, Staging
@@ -45,9 +54,12 @@ _STAGE = "export_dataset"
 class Export:
     """Documents in, counts and files out."""
 
-    def __init__(self, filters: Filters, min_images: int, directory: Path):
+    def __init__(
+        self, filters: Filters, min_images: int, held_out: HoldOut, directory: Path
+    ):
         """`directory` is where what is gathered lies meanwhile."""
         self.filters = filters
+        self._held_out = held_out
         self.schema = SchemaReport()
         self.staging = Staging(directory)
         self.read = 0
@@ -78,7 +90,8 @@ class Export:
         Raises:
             UserError: no class is left.
         """
-        label_map = self.staging.settle(self._min_images)
+        label_map = self.staging.settle(self._min_images, self._held_out)
+        self._held_out.warn_of_unknown(self.staging.held_out_species())
         counts = self.staging.counts()
         if counts.licence_conflicts:
             self.rejected[conflicts.LICENCE_CONFLICT] = counts.licence_conflicts
@@ -86,7 +99,7 @@ class Export:
             raise UserError(
                 f"no plant of {self.read} documents passes the filters (images "
                 f"rejected: {dict(self.rejected) or 'none'}): see --config.dataset, "
-                "e.g. min_images_per_species and licence_profile"
+                "e.g. min_images_per_species, licence_profile and hold_out_share"
             )
         return label_map, counts
 
@@ -98,6 +111,8 @@ class Export:
             "classes": classes,
             "images_read": self.images_read,
             "photos": counts.photos,
+            "held_out_species": counts.held_out_species,
+            "held_out_photos": counts.held_out_photos,
             "duplicate_urls": counts.duplicate_urls,
             "urls_with_several_names": counts.urls_with_several_names,
             "images_in_rare_classes": counts.in_rare_classes,
@@ -145,7 +160,9 @@ def _opened(config: Any, directory: Path) -> Iterator[Export]:
     """An empty export that gathers in `directory`; a full disk is a UserError."""
     minimum = config.dataset.min_images_per_species
     try:
-        export = Export(_filters(config), minimum, directory)
+        dataset = config.dataset
+        held_out = hold_out.of(dataset.hold_out, dataset.hold_out_share, config.seed)
+        export = Export(_filters(config), minimum, held_out, directory)
         with contextlib.closing(export.staging):
             yield export
     except sqlite3.OperationalError as error:
@@ -218,7 +235,7 @@ def _gather(config: Any, export: Export) -> tuple[labels.LabelMap, dict[str, Any
 def _write(
     work: Path, export: Export, label_map: labels.LabelMap, metrics: dict[str, Any]
 ) -> dict[str, int]:
-    """Writes the four files; returns photos by licence."""
+    """Writes the files; returns photos by licence."""
     by_licence: collections.Counter[str] = collections.Counter()
     by_source: collections.Counter[str] = collections.Counter()
 
@@ -230,6 +247,9 @@ def _write(
 
     files.write_jsonl(work / "photos.jsonl", counted())
     labels.write(work / "classes.json", label_map)
+    if metrics["held_out_species"]:
+        rows = export.staging.held_out_photos()
+        files.write_jsonl(work / "held_out.jsonl", rows)
     files.write_jsonl(work / "quarantine.jsonl", export.staging.quarantine())
     licences = dict(by_licence.most_common())
     summary = {
@@ -250,6 +270,12 @@ def _log(config: Any, metrics: dict[str, Any]) -> None:
         metrics["documents_exported"],
         metrics["documents_quarantined"],
     )
+    if metrics["held_out_species"]:
+        logging.info(
+            "%d species are held out of training, with %d photos",
+            metrics["held_out_species"],
+            metrics["held_out_photos"],
+        )
     logging.info(
         "%d images read: %d photos of %d classes; %d with an URL seen before, %d in "
         "classes with fewer than %d, rejected %s",

@@ -11,13 +11,14 @@ result does not depend on the order in which documents come:
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from aplantida_jax.data import conflicts, names, regions
+from aplantida_jax.data.hold_out import NO_CLASS
 from aplantida_jax.data.labels import LabelMap, Taxon
 from aplantida_jax.data.plant_document import Candidate, Plant, Unfit
 
@@ -30,6 +31,7 @@ CREATE TABLE candidates (
     image_id, document, strictness, plant_id, latin_name, fields
 );
 CREATE TABLE denied (image_id);
+CREATE TABLE held_out (latin_name PRIMARY KEY);
 CREATE TABLE several_names (document INTEGER PRIMARY KEY, images);
 CREATE TABLE photos (
     image_id PRIMARY KEY, plant_id, latin_name, fields
@@ -52,6 +54,8 @@ class Counts(NamedTuple):
     exported: int
     quarantined: int
     photos: int
+    held_out_photos: int
+    held_out_species: int
     duplicate_urls: int
     urls_with_several_names: int
     licence_conflicts: int
@@ -114,8 +118,13 @@ class Staging:
             "INSERT INTO denied VALUES (?)", [(image_id,) for image_id in image_ids]
         )
 
-    def settle(self, min_images: int) -> LabelMap:
-        """Drops classes with fewer photos; numbers the others by their names."""
+    def settle(
+        self, min_images: int, held_out: Container[str] = frozenset()
+    ) -> LabelMap:
+        """Drops classes with fewer photos; numbers the others by their names.
+
+        Those in `held_out` get no number.
+        """
         self._licence_conflicts = conflicts.leave_out_denied(self._db)
         self._candidates -= self._licence_conflicts
         self._db.execute(_PUT_PHOTOS)
@@ -127,6 +136,7 @@ class Staging:
             "GROUP BY latin_name HAVING COUNT(*) >= ? ORDER BY latin_name",
             (max(1, min_images),),
         )
+        self._hold_out(held_out)
         self._db.execute("CREATE UNIQUE INDEX class_of ON classes (latin_name)")
         self._db.execute("CREATE INDEX plants_of ON plants (latin_name, plant_id)")
         found = self._db.execute("SELECT latin_name FROM classes ORDER BY latin_name")
@@ -134,24 +144,41 @@ class Staging:
             tuple(self._taxon(i, name) for i, (name,) in enumerate(found.fetchall()))
         )
 
+    def _hold_out(self, held_out: Container[str]) -> None:
+        """Moves species from the classes to where no number is given."""
+        found = self._db.execute("SELECT latin_name FROM classes").fetchall()
+        named = [row for row in found if row[0] in held_out]
+        self._db.executemany("INSERT INTO held_out VALUES (?)", named)
+        self._db.executemany("DELETE FROM classes WHERE latin_name = ?", named)
+
+    def held_out_species(self) -> list[str]:
+        """Their names, after `settle`."""
+        return [name for (name,) in self._db.execute("SELECT * FROM held_out")]
+
     def counts(self) -> Counts:
         """After `settle`."""
         exported = self._one(
             "SELECT COUNT(*) FROM plants WHERE latin_name IN "
-            "(SELECT latin_name FROM classes)"
+            "(SELECT latin_name FROM classes UNION ALL SELECT latin_name FROM held_out)"
         )
         unfit = self._one("SELECT COUNT(*) FROM unfit")
         fit = self._one("SELECT COUNT(*) FROM plants")
         distinct = self._one("SELECT COUNT(*) FROM photos")
         photos = self._one("SELECT IFNULL(SUM(photos), 0) FROM classes")
+        held_out = self._one(
+            "SELECT COUNT(*) FROM photos WHERE latin_name IN "
+            "(SELECT latin_name FROM held_out)"
+        )
         return Counts(
             exported=exported,
             quarantined=unfit + fit - exported,
             photos=photos,
+            held_out_photos=held_out,
+            held_out_species=len(self.held_out_species()),
             duplicate_urls=self._candidates - distinct,
             urls_with_several_names=self._several_names,
             licence_conflicts=self._licence_conflicts,
-            in_rare_classes=distinct - photos,
+            in_rare_classes=distinct - photos - held_out,
         )
 
     def photos(self, label_map: LabelMap) -> Iterator[dict[str, Any]]:
@@ -159,7 +186,14 @@ class Staging:
 
         Rows and not `records.Photo`, of which making 741,533 takes seconds.
         """
-        taxa = {taxon.latin_name: taxon for taxon in label_map.taxa}
+        yield from self._rows({taxon.latin_name: taxon for taxon in label_map.taxa})
+
+    def held_out_photos(self) -> Iterator[dict[str, Any]]:
+        """The photos of the species that were held out, alike; their class is -1."""
+        names_held_out = self.held_out_species()
+        yield from self._rows({n: self._taxon(NO_CLASS, n) for n in names_held_out})
+
+    def _rows(self, taxa: dict[str, Taxon]) -> Iterator[dict[str, Any]]:
         rows = self._db.execute(
             "SELECT image_id, plant_id, latin_name, fields FROM photos "
             "ORDER BY image_id"
@@ -194,7 +228,8 @@ class Staging:
         rows = self._db.execute(
             "SELECT plant_id, place, reason, detail, rejected, 0 FROM unfit UNION ALL "
             "SELECT plant_id, place, CASE WHEN latin_name IN "
-            "(SELECT latin_name FROM classes) THEN '' ELSE 'rare_class' END AS reason, "
+            "(SELECT latin_name FROM classes UNION ALL SELECT latin_name FROM "
+            "held_out) THEN '' ELSE 'rare_class' END AS reason, "
             "latin_name, rejected, IFNULL(several_names.images, 0) AS shared "
             "FROM plants LEFT JOIN several_names USING (document) "
             "WHERE reason != '' OR rejected != '{}' OR shared > 0 "

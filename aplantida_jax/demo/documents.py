@@ -19,11 +19,13 @@ from aplantida_jax.demo.collection import (
     observe,
     plan,
 )
+from aplantida_jax.demo.held_out_species import HELD_OUT, PHOTOS
 from aplantida_jax.demo.species import SPECIES, Species
 
 _CONTINENTS = {"MA": "Africa", "US": "North America"}  # else Europe
 # Observations of documents that don't fit are numbered from here.
 _UNFIT_OBSERVATION = 1_000_000
+_HELD_OUT_STREAM = 2_000_000  # no observation has this number
 _NAN = {"$numberDouble": "NaN"}  # Extended JSON; a bare NaN would not be JSON
 
 
@@ -87,20 +89,31 @@ class _Naming:
         }
 
 
-def collect(*, seed: int, species: int, images: int, image_size: int) -> Collection:
+def collect(
+    *, seed: int, species: int, images: int, image_size: int, held_out: int = 0
+) -> Collection:
     """Plans a whole collection; see `generate.generate` for the arguments."""
     naming = _Naming(seed, image_size)
     entries = plan(seed=seed, species=species, images=images)
     fit = _fit_documents(naming, entries)
     unfit = _unfit_documents(naming)
     astray = [entry for _, lost in unfit.values() for entry in lost]
+    unknown = _held_out(seed, held_out)
     documents = fit + [document for document, _ in unfit.values()]
+    documents += [
+        naming.document(
+            plant, [naming.image(entry) for entry in own], name=plant.latin_name
+        )
+        for plant, own in unknown
+    ]
+    astray += [entry for _, own in unknown for entry in own]
     facts = _facts(naming, entries) | {
         "documents": len(documents),
         "unfit_documents": {
             reason: document["_id"]["$oid"] for reason, (document, _) in unfit.items()
         },
-        "images_in_unfit_documents": len(astray),
+        "images_in_unfit_documents": sum(len(lost) for _, lost in unfit.values()),
+        "held_out": {plant.latin_name: len(own) for plant, own in unknown},
         "spelled_twice": [
             names.normalise(plant.latin_name)
             for plant in SPECIES[:species]
@@ -115,6 +128,17 @@ def collect(*, seed: int, species: int, images: int, image_size: int) -> Collect
     }
     pictures = {naming.file(entry.picture): entry.picture for entry in entries + astray}
     return Collection(pictures, documents, facts)
+
+
+def _held_out(seed: int, count: int) -> list[tuple[Species, list[Entry]]]:
+    """The first `count` species that are held out, each with its photos."""
+    found = []
+    for number, plant in enumerate(HELD_OUT[:count], start=len(SPECIES)):
+        # Observation 0 of the first would draw from the plan's own stream.
+        rng = np.random.default_rng([seed, number, _HELD_OUT_STREAM])
+        own = observe(rng, seed, number, PHOTOS, spotless=True, first=1)
+        found.append((plant, own))
+    return found
 
 
 def respell(name: str) -> str:

@@ -2,6 +2,7 @@
 
     <data_dir>/raw/plants.jsonl    one document a line, Extended JSON (relaxed)
     <data_dir>/raw/images/         the pictures; URLs in the dump are relative to it
+    <data_dir>/raw/unknown/        pictures without a plant, a folder a kind
     <data_dir>/raw/facts.json      what is in there: faults, duplicates, counts
 
 The same arguments give the same bytes, whatever the number of workers and however often
@@ -23,13 +24,14 @@ import cv2
 from absl import logging
 
 from aplantida_jax import files, manifest, progress
+from aplantida_jax.demo import unknown_pictures
 from aplantida_jax.demo.collection import Picture
 from aplantida_jax.demo.documents import Collection, collect
 from aplantida_jax.demo.render import render
 from aplantida_jax.demo.species import SPECIES
 from aplantida_jax.errors import UserError
 
-DUMP, FACTS, IMAGES = "plants.jsonl", "facts.json", "images"
+DUMP, FACTS, IMAGES, UNKNOWN = "plants.jsonl", "facts.json", "images", "unknown"
 _Item = tuple[str, Picture]  # file name, what it shows
 _Write = Callable[[_Item], None]
 
@@ -64,9 +66,16 @@ def run(config: Any, workdir: Path) -> None:
         images=demo.images,
         image_size=demo.image_size,
         workers=demo.workers,
+        held_out=demo.held_out,
+    )
+    unknown_pictures.write(
+        out_dir / UNKNOWN,
+        seed=config.seed,
+        count=demo.unknown,
+        image_size=demo.image_size,
     )
     job.finish(
-        outputs=[out_dir / name for name in (DUMP, FACTS, IMAGES)],
+        outputs=[out_dir / name for name in (DUMP, FACTS, IMAGES, UNKNOWN)],
         metrics={name: facts[name] for name in ("species", "images", "documents")},
     )
 
@@ -79,26 +88,25 @@ def generate(
     images: int,
     image_size: int,
     workers: int,
+    held_out: int = 0,
 ) -> dict[str, Any]:
-    """Writes the collection, or what is missing of it.
+    """Writes the collection, or what is missing of it; returns the facts.
 
     Args:
         out_dir: gets the dump, its images and the facts.
         seed: of everything.
         species: how many of `species.SPECIES`, from the first.
-        images: how many images the usable documents hold together.
+        images: how many images their usable documents hold together.
         image_size: typical short side in pixels.
         workers: processes; 1 draws in this one.
-
-    Returns: the facts, as in facts.json.
+        held_out: how many of `held_out_species.HELD_OUT` beside them.
 
     Raises:
         UserError: impossible numbers; a dump of another origin is in the way.
     """
     _check(out_dir, species, images, image_size)
-    collection = collect(
-        seed=seed, species=species, images=images, image_size=image_size
-    )
+    numbers = {"species": species, "images": images, "image_size": image_size}
+    collection = collect(seed=seed, held_out=held_out, **numbers)
     _write_pictures(out_dir / IMAGES, collection, seed, image_size, workers)
     dump = "".join(
         json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"

@@ -5,7 +5,7 @@ import numpy as np
 
 from aplantida_jax.demo.collection import Picture
 from aplantida_jax.demo.draw import draw
-from aplantida_jax.demo.species import SPECIES
+from aplantida_jax.demo.held_out_species import ALL
 
 _THUMBNAIL = 60  # pixels, long side
 
@@ -25,7 +25,7 @@ def render(name: str, picture: Picture, seed: int, image_size: int) -> bytes:
         page = f"<!DOCTYPE html><title>429</title><p>Too many requests: {name}</p>"
         return page.encode()
     image = draw(
-        SPECIES[picture.species].traits,
+        ALL[picture.species].traits,
         seed=seed,
         species=picture.species,
         observation=picture.observation,

@@ -2,19 +2,25 @@
 
 Writes `<workdir>/calibrate/`: calibration.json, reliability.png, risk_coverage.png.
 
-    {run, region, label_map, class_mask, accuracy_target, notes[str],
+    {run, checkpoint, region, label_map, class_mask, accuracy_target, notes[str],
      temperature, temperature_found, threshold | null, genus_threshold | null,
      best_available, genus_best_available   (rows of val; null when the rule found one)
-     and on test: images, loss_*, ece_*, mce_*, adaptive_ece_*, classwise_ece_* (each
-     _before and _after the temperature), accuracy, accuracy_interval, coverage,
-     genus_accuracy, genus_coverage, not_conclusive_rate, aurc,
-     threshold_table[{threshold, answered, coverage, accuracy}],
+     assured_threshold | null, left_under_threshold{images, accuracy, genus_accuracy},
+     and on test: images, loss_*, brier_*, ece_*, mce_*, adaptive_ece_*,
+     classwise_ece_* (each _before and _after the temperature), accuracy, coverage,
+     genus_accuracy, each with its _interval, genus_coverage, not_conclusive_rate, aurc,
+     threshold_table[{threshold, answered, coverage, accuracy, accuracy_interval}],
      risk_coverage[{coverage, risk}], reliability_before[...], reliability_after[...],
+     vector_scaling | null {cross_validated_on_val{folds, penalty, temperature, vector,
+     better_folds}, on_test{temperature, vector}}, each way {loss, ece, top1_accuracy},
      val{the same fields on val}, test{images}}
 
 The thresholds are the smallest that reach the accuracy target on val, after the
-temperature, with at least 20 answers. Where none does, the threshold is null: the app
-must not answer a species (or a genus), and `best_available` says how near it came.
+temperature, with at least 20 answers; that of the genus is chosen on what the species'
+leaves. Where none does, the threshold is null: the app must not answer a species (or a
+genus), `best_available` says how near it came and `notes` why. `assured_threshold` is
+the smallest whose accuracy on val is at least the target by its interval's lower end.
+Vector scaling is measured, not shipped: see `vector_scaling.py`.
 """
 
 from pathlib import Path
@@ -85,7 +91,8 @@ def _calibrate(
     for split, path in split_paths.items():
         found = inference.run(config, best, path, label_map)
         outputs.check_logits(found.logits, of=str(paths.best(workdir)))
-        scored[split] = Scored(found.image_id, found.label, found.logits)
+        group = outputs.groups_of(path, found.image_id)
+        scored[split] = Scored(found.image_id, found.label, found.logits, group)
     trained_on = best.info["region"]
     mask = summary.region_mask(label_map, trained_on)
     if mask is not None and not all(mask[s.label].all() for s in scored.values()):
@@ -95,6 +102,7 @@ def _calibrate(
         )
     return {
         "run": best.info["name"],
+        "checkpoint": best.info["sha256"],
         "region": config.region,
         "label_map": label_map.fingerprint,
         "class_mask": summary.mask_note(trained_on, mask, scored["test"].label),
@@ -105,12 +113,17 @@ def _calibrate(
 def _rule(config: Any, label_map: labels.LabelMap, mask: np.ndarray | None) -> Rule:
     options = config.calibrate
     low, high = options.threshold_range
+    genus_low, genus_high = options.genus_threshold_range
+    step = options.threshold_step
     return Rule(
         genus_of=answers_lib.genera(label_map)[0],
         class_mask=mask,
         bins=options.bins,
         accuracy_target=options.accuracy_target,
-        grid=calibration.threshold_grid(low, high, options.threshold_step),
+        grid=calibration.threshold_grid(low, high, step),
+        genus_grid=calibration.threshold_grid(genus_low, genus_high, step),
+        folds=options.vector_folds,
+        penalty=options.vector_penalty,
     )
 
 
@@ -132,6 +145,7 @@ def _log(result: dict[str, Any]) -> None:
         result["mce_before"],
         result["mce_after"],
     )
+    _log_vector_scaling(result["vector_scaling"])
     for what, name in (("species", ""), ("genus", "genus_")):
         threshold, accuracy = result[f"{name}threshold"], result[f"{name}accuracy"]
         if threshold is None:
@@ -147,6 +161,28 @@ def _log(result: dict[str, Any]) -> None:
     logging.info("no concluyente: %.1f %% of test", 100 * result["not_conclusive_rate"])
 
 
+def _log_vector_scaling(found: dict[str, Any] | None) -> None:
+    if found is None:
+        return
+    judged = found["cross_validated_on_val"]
+    logging.info(
+        "vector scaling, cross-validated on val: NLL %.4f (temperature %.4f), better "
+        "in %d of %d folds; on test %.4f (%.4f). It is not shipped",
+        judged["vector"]["loss"],
+        judged["temperature"]["loss"],
+        judged["better_folds"],
+        judged["folds"],
+        found["on_test"]["vector"]["loss"],
+        found["on_test"]["temperature"]["loss"],
+    )
+
+
+def _operating_point(row: dict[str, Any]) -> tuple[float, float] | None:
+    """(coverage, risk) of the species that are answered; None where none is."""
+    accuracy = row["accuracy"]
+    return None if accuracy is None else (row["coverage"], 1 - accuracy)
+
+
 def _draw(result: dict[str, Any], out_dir: Path) -> list[Path]:
     written = [out_dir / "reliability.png", out_dir / "risk_coverage.png"]
     with plot_style.themed() as palette:
@@ -154,15 +190,14 @@ def _draw(result: dict[str, Any], out_dir: Path) -> list[Path]:
         calibration_plots.reliability_pair(figure, palette, result)
         plot_style.save(figure, written[0])
         figure = plot_style.new_figure(5.2, 3.6)
-        curves = {
-            "test": result["risk_coverage"],
-            "val": result["val"]["risk_coverage"],
-        }
+        val = result["val"]
+        curves = {"test": result["risk_coverage"], "val": val["risk_coverage"]}
         calibration_plots.risk_coverage(
             figure.subplots(),
             palette,
             curves,
             target_risk=1 - result["accuracy_target"],
+            chosen={"test": _operating_point(result), "val": _operating_point(val)},
         )
         plot_style.save(figure, written[1])
     return written

@@ -3,7 +3,7 @@
 In: confidence float [n] (0..1) and correct bool [n], or logits [n, classes] and labels.
 Calibration errors are shares, 0 to 1: Guo et al. 2017, "On calibration of modern neural
 networks" (ECE, MCE, temperature); Nguyen and O'Connor 2015 (bins of equal mass); Kull
-et al. 2019 (class-wise). Risk-coverage and AURC: Geifman and El-Yaniv 2017.
+et al. 2019 (class-wise); Brier 1950. Risk-coverage and AURC: Geifman and El-Yaniv 2017.
 """
 
 import dataclasses
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from aplantida_jax.evaluate import answers as answers_lib
+from aplantida_jax.evaluate import intervals
 
 TEMPERATURE_RANGE = (0.01, 100.0)  # a fit that ends here has found no minimum
+# Of fewer answers, 95 % right can only be all of them, which may be luck.
+LEAST_ANSWERED = 20
 _ITERATIONS = 60
 _CURVE_POINTS = 200  # of the risk-coverage curve that is kept
 
@@ -110,6 +113,27 @@ def classwise_ece(
     return float(np.abs(sums[0] - sums[1]).sum() / len(label) / kept)
 
 
+def brier(
+    logits: np.ndarray,
+    label: np.ndarray,
+    *,
+    temperature: float = 1.0,
+    class_mask: np.ndarray | None = None,
+) -> float:
+    """Mean over images of sum over classes (p - y)^2: 0 to 2, 0 is perfect.
+
+    Brier 1950. A proper score: unlike the ECE it can't be had by answering the mean.
+    """
+    total = 0.0
+    for rows, log_probability in answers_lib.log_probabilities(
+        logits, temperature=temperature, class_mask=class_mask
+    ):
+        probability = np.exp(log_probability)  # [b, classes]
+        own = probability[np.arange(len(probability)), label[rows]]
+        total += (probability**2).sum() + (1 - 2 * own).sum()
+    return float(total / len(label))
+
+
 def fit_temperature(
     logits: np.ndarray, label: np.ndarray, *, class_mask: np.ndarray | None = None
 ) -> tuple[float, bool]:
@@ -154,7 +178,8 @@ def threshold_table(
         total: images that coverage is a share of (m, or more when others were decided).
 
     Returns:
-        Rows {threshold, answered, coverage, accuracy}; accuracy None when none passes.
+        Rows {threshold, answered, coverage, accuracy, accuracy_interval}: Wilson's;
+        accuracy and interval are None when none passes.
     """
     rows = []
     for threshold in grid:
@@ -165,6 +190,7 @@ def threshold_table(
                 "answered": len(passed),
                 "coverage": len(passed) / total if total else None,
                 "accuracy": float(passed.mean()) if len(passed) else None,
+                "accuracy_interval": intervals.wilson(int(passed.sum()), len(passed)),
             }
         )
     return rows

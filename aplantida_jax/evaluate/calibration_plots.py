@@ -11,14 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from aplantida_jax.evaluate import plots
+from aplantida_jax.evaluate import intervals, plots
 from aplantida_jax.evaluate.plot_style import Palette
 
 
 def reliability(
     axes: Axes, palette: Palette, table: Sequence[Mapping[str, Any]], *, title: str
 ) -> None:
-    """Accuracy per confidence bin against the diagonal; ECE averages the gaps."""
+    """Accuracy per confidence bin against the diagonal; ECE averages the gaps.
+
+    The thin lines are 95 % intervals: a gap within one may be chance.
+    """
     rows = [row for row in table if row["count"]]
     lower = np.array([row["lower"] for row in rows])
     width = np.array([row["upper"] for row in rows]) - lower
@@ -38,6 +41,7 @@ def reliability(
         gap = np.maximum(gap, 0)
         style["alpha"] = 0.6
         axes.bar(lower, gap, width, bottom=shared, color=colour, label=label, **style)
+    _whiskers(axes, palette, rows, lower + width / 2)
     axes.plot([0, 1], [0, 1], "--", color=palette.muted, linewidth=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
@@ -47,6 +51,16 @@ def reliability(
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
     axes.legend(loc="upper left")
+
+
+def _whiskers(
+    axes: Axes, palette: Palette, rows: Sequence[Mapping[str, Any]], x: np.ndarray
+) -> None:
+    """95 % intervals of the accuracy in each bin, none of which is empty."""
+    for position, row in zip(x.tolist(), rows, strict=True):
+        right = round(row["accuracy"] * row["count"])
+        low, high = intervals.wilson(right, row["count"]) or (0.0, 0.0)
+        axes.vlines(position, low, high, color=palette.ink, linewidth=0.9)
 
 
 def confidence_counts(
@@ -69,14 +83,19 @@ def reliability_pair(
     figure: FigureBase, palette: Palette, result: Mapping[str, Any]
 ) -> None:
     """Reliability before and after the temperature, from calibration.json."""
-    axes = figure.subplots(2, 2, height_ratios=[4, 1], sharex="col")
+    axes = figure.subplots(2, 2, height_ratios=[4, 1], sharex="col", sharey="row")
+    temperature = result["temperature"]
     for column, when in enumerate(("before", "after")):
         table, error = result[f"reliability_{when}"], result[f"ece_{when}"]
-        title = f"{when} temperature {result['temperature']:.2f}: ECE {error:.3f}"
+        way = {"before": "as trained", "after": f"temperature {temperature:.2f}"}[when]
+        title = f"{way}: ECE {error:.3f}"
         reliability(axes[0, column], palette, table, title=title)
         axes[0, column].set_xlabel("")
         confidence_counts(axes[1, column], palette, table)
         axes[1, column].set_xlabel("confidence")
+        if column:
+            axes[0, column].set_ylabel("")
+            axes[1, column].set_ylabel("")
 
 
 def thresholds(
@@ -108,14 +127,22 @@ def risk_coverage(
     curves: Mapping[str, Sequence[Mapping[str, float]]],
     *,
     target_risk: float,
+    chosen: Mapping[str, tuple[float, float] | None] | None = None,
 ) -> None:
-    """Error among the answers given, against the share of images answered."""
+    """Error among the answers given, against the share of images answered.
+
+    `chosen` gives the (coverage, risk) of a curve at the threshold, None for none.
+    """
     highest = target_risk
     for index, (name, curve) in enumerate(curves.items()):
         coverage = [point["coverage"] for point in curve]
         risk = [point["risk"] for point in curve]
         highest = max([highest, *risk])
         axes.plot(coverage, risk, color=palette.series[index % 6], label=name)
+        point = (chosen or {}).get(name)
+        if point is not None:
+            highest = max(highest, point[1])
+            axes.plot(*point, "o", color=palette.series[index % 6], markersize=6)
     axes.axhline(target_risk, linestyle="--", color=palette.muted, linewidth=1)
     axes.annotate(
         f"{target_risk:.0%} error",
