@@ -20,6 +20,11 @@ def photos(config: Config) -> Path:
     return export_dir(config) / "photos.jsonl"
 
 
+def held_out(config: Config) -> Path:
+    """Photos of species that nothing is trained on; there when some were held out."""
+    return export_dir(config) / "held_out.jsonl"
+
+
 def classes(config: Config) -> Path:
     """The label map."""
     return export_dir(config) / "classes.json"
@@ -96,8 +101,19 @@ def evaluation_dir(workdir: Path, split: str, region: str = "") -> Path:
     return Path(workdir) / "evaluate" / (f"{slug}_{split}" if slug else split)
 
 
+def comparison_dir(config: Config, split: str, region: str = "") -> Path:
+    """Of stage `compare`, beside the runs that it compares."""
+    slug = region_slug(region)
+    return Path(config.runs_dir) / "compare" / (f"{slug}_{split}" if slug else split)
+
+
 def calibration(workdir: Path) -> Path:
     return Path(workdir) / "calibrate" / "calibration.json"
+
+
+def out_of_distribution(workdir: Path) -> Path:
+    """What a run says of plants and pictures that it cannot know."""
+    return Path(workdir) / "out_of_distribution" / "out_of_distribution.json"
 
 
 def saved_model_dir(config: Config) -> Path:

@@ -27,6 +27,8 @@ STAGES = {
     "predict": "aplantida_jax.distill.predict",
     "combine": "aplantida_jax.distill.combine",
     "calibrate": "aplantida_jax.evaluate.calibrate",
+    "compare": "aplantida_jax.evaluate.compare",
+    "out_of_distribution": "aplantida_jax.evaluate.out_of_distribution",
     "export_model": "aplantida_jax.export.export_model",
     "validate_export": "aplantida_jax.export.validate_export",
     "pwa": "aplantida_jax.export.pwa",

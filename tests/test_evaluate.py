@@ -64,12 +64,27 @@ def test_every_field_is_there(ready):
     assert found["bands"]["mid"]["images"] == IMAGES
     assert found["country"]["here"]["images"] == 2 * PER_CLASS["test"]
     directory = workdir / "evaluate" / "test"
+    assert found["bootstrap"] == {
+        "resampled": "groups",
+        "groups": IMAGES,
+        "resamples": 50,
+        "seed": config.seed,
+    }
+    region = found["per_region"]["EU_SW"]
+    for row in (region, found["bands"]["mid"]):
+        for field in ("top1_accuracy", "top5_accuracy", "macro_recall"):
+            low, high = row["intervals"][field]
+            assert low <= row[field] <= high
     for picture in ("regions.png", "confusions.png"):
         assert (directory / picture).read_bytes().startswith(b"\x89PNG")
     rows = json.loads((directory / "per_class.json").read_text())["classes"]
     assert len(rows) == CLASSES
     assert rows[0]["recall"] <= rows[-1]["recall"]
     assert rows[0]["train_images"] == PER_CLASS["train"]
+    low, high = rows[0]["recall_interval"]
+    assert low <= rows[0]["recall"] <= high
+    html = (directory / "index.html").read_text()
+    assert html.count("data:image/jpeg") >= 3  # photos from the cache
 
 
 def test_a_second_run_has_nothing_to_do(ready):
@@ -134,7 +149,36 @@ class TestSummary:
         about = finished_runs.subject("run", finished_runs.label_map())
         options = summary.Options(**{**vars(OPTIONS), **changes})
         arrays = (scored.image_id, scored.label, scored.logits)
-        return summary.summarise(about, *arrays, options=options)[0]
+        group = scored.image_id
+        return summary.summarise(about, *arrays, group=group, options=options)[0]
+
+    def test_copies_of_the_photos_leave_the_intervals_as_they_are(self, scored):
+        about = finished_runs.subject("run", finished_runs.label_map())
+        arrays = (scored.image_id, scored.label, scored.logits)
+        many = tuple(np.repeat(array, 4, axis=0) for array in arrays)
+        once, copied, fooled = (
+            summary.summarise(about, *photos, group=group, options=OPTIONS)[0]
+            for photos, group in (
+                (arrays, scored.image_id),
+                (many, many[0]),
+                (many, np.arange(1600, dtype=np.uint64)),
+            )
+        )
+        assert copied["bootstrap"]["groups"] == 400
+        for field, ends in once["intervals"].items():
+            np.testing.assert_allclose(copied["intervals"][field], ends, rtol=1e-5)
+        narrow = fooled["intervals"]["top1_accuracy"]
+        assert np.ptp(narrow) < 0.7 * np.ptp(once["intervals"]["top1_accuracy"])
+
+    def test_the_gain_of_the_prior_is_paired(self, scored):
+        found = self._of(scored, country_prior=1.0)["country"]["here"]
+        with_prior, without = found["with_prior"], found["without_prior"]
+        gain = found["gain"]["top1_accuracy"]
+        step = with_prior["top1_accuracy"] - without["top1_accuracy"]
+        assert gain == pytest.approx(step)
+        low, high = found["gain"]["interval"]
+        assert low < gain < high
+        assert high - low < np.ptp(without["intervals"]["top1_accuracy"])
 
     def test_a_mask_helps_within_its_region(self, scored):
         row = self._of(scored)["per_region"]["EU_SW"]

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from test_answers import four_answers, judged
 
-from aplantida_jax.evaluate import metrics
+from aplantida_jax.evaluate import intervals, metrics
 from aplantida_jax.evaluate.answers import judge
 
 
@@ -52,22 +54,66 @@ def test_no_images_give_none_not_a_crash(answers):
     assert set(again.values()) == {None}
 
 
+BOOTSTRAP = {"resamples": 200, "seed": 0}
+
+
 def test_bands_by_training_images(answers):
-    found = metrics.by_band(answers, np.array([100, 1, 9, 99]))
+    found = metrics.by_band(answers, np.array([100, 1, 9, 99]), **BOOTSTRAP)
     assert list(found) == ["one_shot", "tail", "mid", "head"]
     assert found["head"]["images"] == 3
     assert found["head"]["top1_accuracy"] == pytest.approx(2 / 3)
-    assert found["one_shot"] == {
-        "train_images": [1, 1],
-        "classes": 1,
-        "images": 1,
-        "top1_accuracy": 0.0,
-        "top5_accuracy": 1.0,
-        "macro_recall": 0.0,
-    }
+    low, high = found["head"]["intervals"]["top1_accuracy"]
+    assert low < 2 / 3 < high
+    only = found["one_shot"]
+    assert only["train_images"] == [1, 1]
+    assert (only["classes"], only["images"]) == (1, 1)
+    assert (only["top1_accuracy"], only["top5_accuracy"]) == (0.0, 1.0)
+    assert only["macro_recall"] == 0.0
+    assert set(only["intervals"].values()) == {None}  # of one photo
     assert found["tail"]["top1_accuracy"] is None
-    unseen = metrics.by_band(answers, np.array([100, 0, 9, 99]))
+    assert found["tail"]["intervals"]["macro_recall"] is None
+    unseen = metrics.by_band(answers, np.array([100, 0, 9, 99]), **BOOTSTRAP)
     assert unseen["unseen"]["images"] == 1
+
+
+def test_all_right_is_not_certainly_all_right():
+    right = judged(np.tile([0.7, 0.1, 0.1, 0.1], (12, 1)), np.zeros(12))
+    found = metrics.accuracy_intervals(right, **BOOTSTRAP)
+    assert found["top1_accuracy"] == intervals.wilson(12, 12)
+    assert found["macro_recall"] == intervals.wilson(12, 12)
+    twins = dataclasses.replace(right, group=right.image_id // 2)
+    found = metrics.accuracy_intervals(twins, **BOOTSTRAP)
+    assert found["top1_accuracy"] == intervals.wilson(7, 7)
+
+
+def test_accuracies_match_brute_force():
+    rng = np.random.default_rng(4)
+    probability = rng.dirichlet(np.ones(9), 300)
+    label = rng.integers(9, size=300)
+    genus = np.arange(9) // 3
+    found = metrics.accuracy(
+        judge(
+            np.arange(300, dtype=np.uint64),
+            label.astype(np.int32),
+            np.log(probability).astype(np.float32),
+            genus_of=genus.astype(np.int32),
+        )
+    )
+    best = [sorted(range(9), key=lambda c: -row[c]) for row in probability]
+    pairs = list(zip(label, best, strict=True))
+    top1 = [order[0] == true for true, order in pairs]
+    assert found["top1_accuracy"] == pytest.approx(np.mean(top1))
+    top5 = [true in order[:5] for true, order in pairs]
+    assert found["top5_accuracy"] == pytest.approx(np.mean(top5))
+    recalls = [
+        np.mean([ok for ok, t in zip(top1, label, strict=True) if t == c])
+        for c in range(9)
+    ]
+    assert found["macro_recall"] == pytest.approx(np.mean(recalls))
+    sums = [[row[genus == g].sum() for g in range(3)] for row in probability]
+    assert found["genus_accuracy"] == pytest.approx(
+        np.mean(np.argmax(sums, axis=1) == genus[label])
+    )
 
 
 def test_bands_leave_no_count_out():

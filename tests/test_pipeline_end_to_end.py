@@ -16,6 +16,7 @@ _SIZE = [
     "--config.demo.species=6",
     "--config.demo.images=260",
     "--config.demo.image_size=128",
+    "--config.demo.unknown=2",
     "--config.train.epochs=3",
     "--config.train.batch_size=16",
     "--config.eval.batch_size=32",
@@ -36,6 +37,7 @@ _LATER = [  # experiment, stage: all that stand on the label map
     ("student_distill", "combine"),
     ("student_distill", "train"),
     ("student_finetune", "calibrate"),
+    ("student_finetune", "out_of_distribution"),
     ("export_tfjs", "export_model"),
     ("export_tfjs", "validate_export"),
     ("export_tfjs", "pwa"),
@@ -50,6 +52,7 @@ def _options(root: Path) -> list[str]:
         f"--config.runs_dir={root}/workdirs",
         f"--config.dist_dir={root}/dist",
         f"--config.source.uri={root}/data/raw/plants.jsonl",
+        f"--config.out_of_distribution.images_dir={root}/data/raw/unknown",
     ]
 
 
@@ -110,6 +113,18 @@ def test_the_browser_agrees_with_python(finished: Path):
     assert validation["passed"]
     for variant in validation["variants"].values():
         assert variant["correlation"] > 0.995
+
+
+def test_the_student_was_asked_about_what_it_cannot_know(finished: Path):
+    run = finished / "workdirs/student_finetune"
+    kinds = _json(run / "out_of_distribution/out_of_distribution.json")["kinds"]
+    facts = _json(finished / "data/raw/facts.json")
+    assert kinds["held_out"]["images"] == sum(facts["held_out"].values()) > 0
+    assert kinds["pictures"]["images"] == 18  # two of each kind
+    names = {
+        c["latin_name"] for c in _json(finished / "data/export/classes.json")["classes"]
+    }
+    assert not names & set(facts["held_out"])
 
 
 def test_the_app_and_the_report_are_there(finished: Path):

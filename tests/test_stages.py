@@ -11,11 +11,10 @@ from aplantida_jax.errors import UserError
 
 NO_JAX = ("demo_data", "export_dataset", "audit", "download", "split") + (
     "pack",
-    "combine",
+    *("combine", "compare"),
 )
 NO_TENSORFLOW = ("fetch_weights", "preview", "baseline", "evaluate", "predict") + (
-    "calibrate",
-    "report",
+    *("calibrate", "out_of_distribution", "report"),
 )
 
 

@@ -33,6 +33,8 @@ class Answers:
         genus: int32 [n], the true genus.
         top_genus: int32 [n], the genus with the greatest summed probability.
         genus_probability: float32 [n], that sum.
+        group: uint64 [n], equal for photos that are drawn together when intervals are
+            computed: those of one observation, and near duplicates.
     """
 
     image_id: np.ndarray
@@ -44,6 +46,7 @@ class Answers:
     genus: np.ndarray
     top_genus: np.ndarray
     genus_probability: np.ndarray
+    group: np.ndarray
 
     def __len__(self) -> int:
         return len(self.label)
@@ -78,33 +81,34 @@ def judge(
     temperature: float = 1.0,
     class_mask: np.ndarray | None = None,
     log_prior: np.ndarray | None = None,
+    group: np.ndarray | None = None,
 ) -> Answers:
     """Reduces logits [n, classes] to `Answers`.
 
     Args:
-        image_id: uint64 [n].
-        label: int32 [n].
+        image_id, label: uint64 [n], int32 [n].
         logits: float [n, classes].
         genus_of: int32 [classes], from `genera`.
         temperature: > 0; divides the logits.
         class_mask: bool [classes]; classes that may be answered, None is all.
         log_prior: float [classes], added after the temperature.
+        group: uint64 [n]; None is every photo by itself.
 
     An image whose label lies outside of the mask can't be right; its NLL is infinite.
-
-    Raises:
-        ValueError: logits that are not finite, or a mask without any class.
+    Raises ValueError for logits that are not finite, or a mask without any class.
     """
     if not np.isfinite(logits).all():
         raise ValueError("logits are not finite")
     if class_mask is not None and not class_mask.any():
         raise ValueError("the class mask leaves no class to answer")
-    parts = []
-    for rows, log_probability in log_probabilities(
-        logits, temperature=temperature, class_mask=class_mask, log_prior=log_prior
-    ):
-        parts.append(_judge_chunk(label[rows], log_probability, genus_of))
+    parts = [
+        _judge_chunk(label[rows], log_probability, genus_of)
+        for rows, log_probability in log_probabilities(
+            logits, temperature=temperature, class_mask=class_mask, log_prior=log_prior
+        )
+    ]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    columns.append(image_id if group is None else group)
     return Answers(image_id, label, *columns)
 
 

@@ -32,6 +32,7 @@ from aplantida_jax.evaluate import (
     inference,
     linear_probe,
     outputs,
+    page,
     summary,
 )
 from aplantida_jax.evaluate.summary import Subject
@@ -85,7 +86,7 @@ def run(config: Any, workdir: Path) -> None:
         stage="baseline",
         out_dir=out_dir,
         inputs=[classes, *splits.values(), *weights],
-        depends_on=("baseline", "calibrate", "eval", "input", "model", "region"),
+        depends_on=("baseline", "calibrate.bins", "eval", "input", "model", "region"),
     )
     if job is None:
         return
@@ -94,20 +95,20 @@ def run(config: Any, workdir: Path) -> None:
         _log_plan(splits)
         return
     opened = pretraining.opened(config)
-    frozen = _Frozen(config, opened, label_map)
-    found = {
-        name: frozen.features(workdir / "features", source, weights)
-        for name, source in splits.items()
-    }
+    frozen, kept = _Frozen(config, opened, label_map), workdir / "features"
+    found = {n: frozen.features(kept, part, weights) for n, part in splits.items()}
     logits, fit = _answer(config, found, len(label_map))
+    image_id = found[split].image_id
     metrics, written = outputs.write(
         out_dir,
         _subject(config, label_map, opened, fit),
-        found[split].image_id,
+        image_id,
         found[split].label,
         logits,
+        group=outputs.groups_of(splits[split].path, image_id),
         options=summary.options_of(config),
     )
+    written.append(page.write(config, out_dir, metrics))
     headline = {name: metrics[name] for name in outputs.HEADLINE}
     job.finish(outputs=written, metrics=headline, label_map=label_map.fingerprint)
 

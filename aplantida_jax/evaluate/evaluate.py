@@ -1,7 +1,8 @@
 """Stage `evaluate`: the metrics of a trained model on a named split.
 
 Reads the best checkpoint of the working directory and the split `config.eval.split` of
-`config.region`; writes `<workdir>/evaluate/<split>/` (see `outputs.py`). A regional
+`config.region`; writes `<workdir>/evaluate/<split>/` (see `outputs.py`; `page.py` adds
+an index.html to look at). A regional
 teacher answers with the classes of its region only, and the JSON says so.
 """
 
@@ -12,7 +13,7 @@ from absl import logging
 
 from aplantida_jax import manifest, paths
 from aplantida_jax.data import labels, records
-from aplantida_jax.evaluate import inference, outputs, summary
+from aplantida_jax.evaluate import inference, outputs, page, summary
 from aplantida_jax.evaluate.summary import Subject
 from aplantida_jax.train import checkpoint
 
@@ -31,7 +32,7 @@ def run(config: Any, workdir: Path) -> None:
             manifest.Input(split_path, "split"),
             manifest.Input(paths.split_file(config, "train", region), "split"),
         ],
-        depends_on=("calibrate", "eval", "input", "region"),
+        depends_on=("calibrate.bins", "eval", "input", "region"),
     )
     if job is None:
         return
@@ -49,8 +50,10 @@ def run(config: Any, workdir: Path) -> None:
         predictions.image_id,
         predictions.label,
         predictions.logits,
+        group=outputs.groups_of(split_path, predictions.image_id),
         options=summary.options_of(config),
     )
+    written.append(page.write(config, out_dir, found))
     headline = {name: found[name] for name in outputs.HEADLINE}
     job.finish(outputs=written, metrics=headline, label_map=label_map.fingerprint)
 

@@ -1,14 +1,20 @@
-"""95 % intervals: the percentile bootstrap over images, and Wilson's for a proportion.
+"""95 % intervals: the percentile bootstrap by group, and Wilson's for a proportion.
 
-A resample is a row of counts: how often each of the n images was drawn. Statistics are
-functions of counts [b, n] -> [b], so that b resamples are computed at once (Efron and
-Tibshirani 1993, chapter 13). Images of one observation resemble each other, so the true
-uncertainty is somewhat wider than these intervals.
+Photos of one observation, and near duplicates, resemble each other: counted as
+independent they would make every interval too narrow. So whole groups are drawn with
+replacement, not photos (the cluster bootstrap: Davison and Hinkley 1997, section 3.8;
+Field and Welsh 2007, "Bootstrapping clustered data"). A resample is a row of counts,
+how often each of the g groups was drawn; how many photos that makes differs from row to
+row, so every statistic is a ratio of two sums under the counts. Statistics are
+functions of counts [b, g] -> [b], so that b resamples are computed at once. Where every
+photo is a group of its own this is the plain bootstrap.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+from scipy import sparse
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
@@ -17,74 +23,194 @@ _CHUNK = 4_000_000  # counts at a time: 16 MB as float32
 _Z = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Groups:
+    """Which images are drawn together.
+
+    Attributes:
+        of_image: int64 [n], the group of each image, 0 to count - 1.
+        count: groups; each has an image at least.
+    """
+
+    of_image: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, key: np.ndarray) -> "Groups":
+        """Images of equal `key` [n] form a group; numbered as they first occur."""
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        number = np.empty(len(first), np.int64)
+        number[np.argsort(first)] = np.arange(len(first))
+        return cls(number[inverse.reshape(-1)], len(first))
+
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """float32 [count]: the sum of values [n] over each group."""
+        total = np.bincount(self.of_image, weights=values, minlength=self.count)
+        return total.astype(np.float32)
+
+    def totals_by(self, values: np.ndarray, cell: np.ndarray) -> sparse.csr_array:
+        """float32 [cells, count]: sums of values [n] by cell and group.
+
+        Args:
+            values: [n].
+            cell: [n], e.g. the true class; only those that occur get a row, ascending.
+        """
+        names, row = np.unique(cell, return_inverse=True)
+        entries = (values.astype(np.float32), (row.reshape(-1), self.of_image))
+        return sparse.csr_array(entries, shape=(len(names), self.count))
+
+
 def bootstrap(
-    statistics: Mapping[str, Statistic], n: int, *, resamples: int, seed: int
+    statistics: Mapping[str, Statistic], groups: Groups, *, resamples: int, seed: int
 ) -> dict[str, list[float] | None]:
-    """[low, high] of each statistic; None where there is nothing to resample.
+    """[low, high] of each statistic; None where fewer than two groups could be drawn.
 
     Args:
-        statistics: functions of counts, float32 [b, n], to values [b].
-        n: images.
-        resamples: draws with replacement, each of n images.
+        statistics: functions of counts, float32 [b, groups], to values [b].
+        groups: of the images that the statistics are about.
+        resamples: draws with replacement, each of as many groups as there are.
         seed: same seed, same intervals.
     """
-    if n == 0 or resamples == 0:
+    if groups.count < 2 or resamples == 0:
         return dict.fromkeys(statistics)
-    values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    for counts in _draws(n, resamples, np.random.default_rng(seed)):
+    values = replicates(statistics, groups, resamples=resamples, seed=seed)
+    return {name: percentiles(values[name]) for name in statistics}
+
+
+def replicates(
+    statistics: Mapping[str, Statistic], groups: Groups, *, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """float64 [resamples] of each statistic.
+
+    The draws depend on the number of groups and the seed alone, so replicates of two
+    runs on the same images are paired: their differences are those of the difference.
+    """
+    values: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in statistics}
+    for counts in _draws(groups.count, resamples, np.random.default_rng(seed)):
         for name, statistic in statistics.items():
-            values[name].append(statistic(counts))
+            values[name].append(statistic(counts).astype(np.float64))
+    return {name: np.concatenate(parts) for name, parts in values.items()}
+
+
+def percentiles(values: np.ndarray) -> list[float] | None:
+    """The 95 % percentile interval of replicates; None where there are none."""
+    if len(values) == 0:
+        return None
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return {
-        name: [float(x) for x in np.quantile(np.concatenate(parts), tails)]
-        for name, parts in values.items()
-    }
+    return [float(x) for x in np.quantile(values, tails)]
 
 
-def mean_of(values: np.ndarray) -> Statistic:
+def mean_of(values: np.ndarray, groups: Groups) -> Statistic:
     """The statistic mean(values) for values [n]."""
-    column = values.astype(np.float32)
-    return lambda counts: counts @ column / len(column)
+    total = groups.totals(values)
+    size = groups.totals(np.ones(len(values)))
+    return lambda counts: (counts @ total) / (counts @ size)
 
 
-def macro_mean_of(values: np.ndarray, group: np.ndarray) -> Statistic:
-    """The mean over groups of each group's mean, without groups that were not drawn.
+def absolute_sum_of(values: np.ndarray, cell: np.ndarray, groups: Groups) -> Statistic:
+    """sum over cells |sum of values in it| / n; with confidence - correct, the ECE.
 
     Args:
         values: [n].
-        group: int [n], e.g. the true class.
+        cell: [n], e.g. the bin of the confidence.
+        groups: of the images.
     """
-    order = np.argsort(group, kind="stable")
-    _, starts = np.unique(group[order], return_index=True)
-    column = values[order].astype(np.float32)
+    total = groups.totals_by(values, cell)
+    size = groups.totals(np.ones(len(values)))
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        drawn = counts[:, order]
-        size = np.add.reduceat(drawn, starts, axis=1)  # [b, groups]
-        total = np.add.reduceat(drawn * column, starts, axis=1)
-        mean = total / np.maximum(size, 1)  # 0 where nothing was drawn
-        return mean.sum(axis=1) / (size > 0).sum(axis=1)
+        sums = total @ np.ascontiguousarray(counts.T)  # [cells, b]
+        return np.abs(sums).sum(axis=0) / (counts @ size)
 
     return statistic
 
 
-def absolute_sum_of(values: np.ndarray, group: np.ndarray) -> Statistic:
-    """sum over groups |sum of values in it| / n; with confidence - correct, the ECE."""
-    order = np.argsort(group, kind="stable")
-    _, starts = np.unique(group[order], return_index=True)
-    column = values[order].astype(np.float32)
+def macro_replicates(
+    values: np.ndarray,
+    label: np.ndarray,
+    groups: Groups,
+    *,
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """float64 [resamples] of the mean over labels of each label's mean.
 
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        total = np.add.reduceat(counts[:, order] * column, starts, axis=1)
-        return np.abs(total).sum(axis=1) / len(column)
+    Over all groups at once, a rare class would be missing from a third of the resamples
+    and the interval come out too narrow. So each class draws among its own groups, one
+    fewer than it has, which makes the variance unbiased (Rao and Wu 1988, "Resampling
+    inference with complex survey data"). A class of a single group has no spread of its
+    own; all such classes draw among one another (collapsed strata: Wolter 2007,
+    "Introduction to Variance Estimation", section 2.5). As in `replicates`, runs on the
+    same images have the same draws.
 
-    return statistic
+    Args:
+        values: [n].
+        label: [n], e.g. the true class.
+        groups: of the images.
+        resamples, seed: as in `bootstrap`.
+    """
+    cell = _Cells.of(values, label, groups)
+    rng = np.random.default_rng(seed)
+    found = np.zeros(resamples)
+    step = max(1, _CHUNK // max(len(cell.total), 1))
+    for row in range(0, resamples, step):
+        rows = slice(row, min(row + step, resamples))
+        found[rows] = cell.draw(rows.stop - rows.start, rng)
+    return found / max(len(cell.size), 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Cells:
+    """Sums over the images of a label and a group, ordered by label.
+
+    `total`, `images` and `mean` are per cell; `start` and `size` say which cells are a
+    label's.
+    """
+
+    total: np.ndarray
+    images: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, label: np.ndarray, groups: Groups) -> "_Cells":
+        key = label.astype(np.int64) * max(groups.count, 1) + groups.of_image
+        cells, row = np.unique(key, return_inverse=True)
+        label_of = cells // max(groups.count, 1)
+        _, start, size = np.unique(label_of, return_index=True, return_counts=True)
+        total = np.bincount(row.reshape(-1), weights=values, minlength=len(cells))
+        images = np.bincount(row.reshape(-1), minlength=len(cells))
+        return cls(total, images, start, size)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> np.ndarray:
+        """float64 [rows]: the sum of the labels' means in as many resamples."""
+        single = self.start[self.size == 1]
+        alone = self.total[single] / self.images[single]
+        if len(alone) > 1:
+            drawn = rng.integers(len(alone), size=(rows, len(alone) - 1))
+            found = len(alone) * alone[drawn].mean(axis=1)
+        else:
+            found = np.full(rows, alone.sum())
+        size = self.size[self.size > 1]
+        if len(size):
+            first, among = (np.repeat(x, size - 1) for x in (self._several, size))
+            begins = np.cumsum(size - 1) - (size - 1)
+            index = first + (rng.random((rows, len(first))) * among).astype(np.int64)
+            total = np.add.reduceat(self.total[index], begins, axis=1)
+            images = np.add.reduceat(self.images[index], begins, axis=1)
+            found += (total / images).sum(axis=1)
+        return found
+
+    @property
+    def _several(self) -> np.ndarray:
+        return self.start[self.size > 1]
 
 
 def wilson(successes: int, n: int) -> list[float] | None:
     """95 % interval of a proportion (Wilson 1927); None for n = 0.
 
     Where few images decide and all are right, the bootstrap says [1, 1]; this does not.
+    It takes the n for independent.
     """
     if n == 0:
         return None
@@ -96,7 +222,7 @@ def wilson(successes: int, n: int) -> list[float] | None:
 
 def _draws(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yields counts, float32 [b, n], until there are `resamples` rows."""
-    step = max(1, _CHUNK // n)
+    step = max(1, _CHUNK // max(n, 1))
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = rng.integers(n, size=(rows, n))

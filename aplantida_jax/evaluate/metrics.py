@@ -11,6 +11,7 @@ import numpy as np
 
 from aplantida_jax.evaluate import intervals
 from aplantida_jax.evaluate.answers import Answers
+from aplantida_jax.evaluate.intervals import Groups
 
 # Classes by number of training images (lowest, highest), a factor of ten from band to
 # band: the collection runs from 1 (1,504 of 8,587 classes) to thousands, with 86 on
@@ -54,16 +55,28 @@ def loss(answers: Answers) -> float | None:
 def accuracy_intervals(
     answers: Answers, *, resamples: int, seed: int
 ) -> dict[str, list[float] | None]:
-    """95 % bootstrap intervals of what `accuracy` returns, by image."""
+    """95 % intervals of what `accuracy` returns, by bootstrap over `answers.group`.
+
+    Where all photos are right, or all wrong, no resample differs from another: then a
+    share's interval is Wilson's with as many trials as there are groups.
+    """
+    groups = Groups.of(answers.group)
     statistics = {
-        "top1_accuracy": intervals.mean_of(answers.correct),
-        "top5_accuracy": intervals.mean_of(answers.label_rank < 5),
-        "genus_accuracy": intervals.mean_of(answers.genus_correct),
-        "macro_recall": intervals.macro_mean_of(answers.correct, answers.label),
+        "top1_accuracy": intervals.mean_of(answers.correct, groups),
+        "top5_accuracy": intervals.mean_of(answers.label_rank < 5, groups),
+        "genus_accuracy": intervals.mean_of(answers.genus_correct, groups),
     }
     if np.isfinite(answers.nll).all():
-        statistics["loss"] = intervals.mean_of(answers.nll)
-    return intervals.bootstrap(statistics, len(answers), resamples=resamples, seed=seed)
+        statistics["loss"] = intervals.mean_of(answers.nll, groups)
+    drawn = {"resamples": resamples if groups.count > 1 else 0, "seed": seed}
+    found = intervals.bootstrap(statistics, groups, resamples=resamples, seed=seed)
+    found["macro_recall"] = intervals.percentiles(
+        intervals.macro_replicates(answers.correct, answers.label, groups, **drawn)
+    )
+    for name, ends in found.items():
+        if name != "loss" and ends in ([0.0, 0.0], [1.0, 1.0]):
+            found[name] = intervals.wilson(int(ends[0]) * groups.count, groups.count)
+    return found
 
 
 def per_class_recall(
@@ -81,27 +94,42 @@ def macro_recall(label: np.ndarray, correct: np.ndarray) -> float | None:
     return mean(per_class_recall(label, correct)[2])
 
 
-def by_band(answers: Answers, train_images: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Accuracy by how many training images the true class has.
+def band_members(label: np.ndarray, train_images: np.ndarray) -> dict[str, np.ndarray]:
+    """bool [n] per band: the images whose class has so many training images.
+
+    Args:
+        label: int [n], the true classes.
+        train_images: int [classes], training images of each class.
+    """
+    of_image = train_images[label]
+    found = {
+        band: (of_image >= lowest) & (highest is None or of_image <= highest)
+        for band, (lowest, highest) in BANDS.items()
+    }
+    if not found["unseen"].any():
+        del found["unseen"]
+    return found
+
+
+def by_band(
+    answers: Answers, train_images: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Accuracy by how many training images the true class has, with intervals.
 
     Args:
         answers: n images.
         train_images: int [classes], training images of each class.
+        resamples, seed: of the bootstrap.
     """
-    of_image = train_images[answers.label]
     rows = {}
-    for band, (lowest, highest) in BANDS.items():
-        inside = (of_image >= lowest) & (highest is None or of_image <= highest)
-        if band == "unseen" and not inside.any():
-            continue
+    for band, inside in band_members(answers.label, train_images).items():
         part = answers.at(inside)
+        lowest, highest = BANDS[band]
         rows[band] = {
             "train_images": [lowest, highest],
             "classes": len(np.unique(part.label)),
-            "images": len(part),
-            "top1_accuracy": mean(part.correct),
-            "top5_accuracy": mean(part.label_rank < 5),
-            "macro_recall": macro_recall(part.label, part.correct),
+            **accuracy(part),
+            "intervals": accuracy_intervals(part, resamples=resamples, seed=seed),
         }
     return rows
 

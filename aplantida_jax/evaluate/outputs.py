@@ -1,10 +1,12 @@
 """Writes an evaluation: numbers, compact predictions and pictures, in one directory.
 
 metrics.json       see `summary.py`
-per_class.json     {classes: [{class_id, latin_name, images, train_images, recall}]}
+per_class.json     {classes: [{class_id, latin_name, images, train_images, recall,
+                   recall_interval}]}
 predictions.npz    image_id uint64 [n], label int32 [n], top_class int32 [n, 5],
-                   top_probability float32 [n, 5]
-regions.png        top-1 per region, and per number of training images
+                   top_probability float32 [n, 5], label_rank int32 [n],
+                   group uint64 [n]; see `answers.Answers`
+regions.png        top-1 per region, and by number of training images
 confusions.png     the genera that are mistaken most
 """
 
@@ -18,11 +20,13 @@ from aplantida_jax import files, paths
 from aplantida_jax.data import records
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import answers as answers_lib
-from aplantida_jax.evaluate import metrics, plot_style, plots, summary
+from aplantida_jax.evaluate import metrics, plot_style, plots, share_plots, summary
 from aplantida_jax.evaluate.answers import Answers
 from aplantida_jax.evaluate.summary import Options, Subject
 
 METRICS = "metrics.json"
+PER_CLASS = "per_class.json"
+PREDICTIONS = "predictions.npz"
 # What the manifest of an evaluation repeats.
 HEADLINE = ("images", "top1_accuracy", "top5_accuracy", "loss", "macro_recall", "ece")
 _GENERA = 16  # rows of the confusion matrix that stay readable
@@ -33,6 +37,15 @@ def train_images(config: Any, region: str, classes: int) -> np.ndarray:
     path = paths.split_file(config, "train", region)
     photos = records.read_photos(path, made_by="split")
     return metrics.counts_of([photo.class_id for photo in photos], classes)
+
+
+def groups_of(split_path: Path, image_id: np.ndarray) -> np.ndarray:
+    """uint64 [n]: the group of each photo; its own id where none is known."""
+    group = {
+        int(photo.image_id, 16): int(photo.group_id or photo.image_id, 16)
+        for photo in records.read_photos(split_path, made_by="split")
+    }
+    return np.array([group[int(i)] for i in image_id], np.uint64)
 
 
 def check_logits(logits: np.ndarray, *, of: str) -> None:
@@ -51,6 +64,7 @@ def write(
     label: np.ndarray,
     logits: np.ndarray,
     *,
+    group: np.ndarray,
     options: Options,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Writes everything into `out_dir`; returns the metrics and the files written.
@@ -61,14 +75,15 @@ def write(
         image_id: uint64 [n].
         label: int32 [n].
         logits: float32 [n, classes].
+        group: uint64 [n], see `groups_of`.
         options: see `summary.Options`.
     """
     found, answers = summary.summarise(
-        subject, image_id, label, logits, options=options
+        subject, image_id, label, logits, group=group, options=options
     )
     written = [
         out_dir / name
-        for name in (METRICS, "per_class.json", "predictions.npz")
+        for name in (METRICS, PER_CLASS, PREDICTIONS)
         + ("regions.png", "confusions.png")
     ]
     files.write_json(written[0], found)
@@ -116,6 +131,8 @@ def _save_answers(answers: Answers, path: Path) -> None:
             label=answers.label,
             top_class=answers.top_class,
             top_probability=answers.top_probability,
+            label_rank=answers.label_rank,
+            group=answers.group,
         )
 
 
@@ -128,31 +145,11 @@ def _share(value: float, found: dict[str, Any], field: str) -> str:
 
 
 def _draw_shares(found: dict[str, Any], path: Path) -> None:
-    regions = {k: v for k, v in found["per_region"].items() if v["images"]}
-    bands = {k: v for k, v in found["bands"].items() if v["images"]}
-    series = {"all classes": "top1_accuracy", "its own": "masked_top1_accuracy"}
     with plot_style.themed() as palette:
         figure = plot_style.new_figure(8.6, 3.4)
         left, right = figure.subplots(1, 2)
-        plots.grouped_bars(
-            left,
-            list(regions),
-            {name: [row[f] for row in regions.values()] for name, f in series.items()},
-            palette=palette,
-            intervals={
-                name: [row["intervals"].get(field) for row in regions.values()]
-                for name, field in series.items()
-            },
-        )
-        left.set_ylabel("top-1 accuracy per region")
-        plots.grouped_bars(
-            right,
-            [metrics.band_name(band) for band in bands],
-            {"top-1": [row["top1_accuracy"] for row in bands.values()]},
-            palette=palette,
-        )
-        right.set_ylabel("top-1 accuracy")
-        right.set_xlabel("training images of the class")
+        share_plots.regions(left, palette, found)
+        share_plots.bands(right, palette, found)
         plot_style.save(figure, path)
 
 

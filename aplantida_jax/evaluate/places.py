@@ -14,6 +14,7 @@ from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.evaluate import answers as answers_lib
 from aplantida_jax.evaluate import intervals, metrics
 from aplantida_jax.evaluate.answers import Answers
+from aplantida_jax.evaluate.intervals import Groups
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,17 +53,14 @@ class Judged:
             genus_of=answers_lib.genera(self.label_map)[0],
             class_mask=np.logical_and.reduce(masks) if masks else None,
             log_prior=log_prior,
+            group=part.group,
         )
 
-    def interval(self, answers: Answers) -> list[float] | None:
-        """Of the top-1 accuracy."""
-        found = intervals.bootstrap(
-            {"top1_accuracy": intervals.mean_of(answers.correct)},
-            len(answers),
-            resamples=self.bootstrap,
-            seed=self.seed,
+    def intervals(self, answers: Answers) -> dict[str, list[float] | None]:
+        """Of what `metrics.accuracy` says of `answers`."""
+        return metrics.accuracy_intervals(
+            answers, resamples=self.bootstrap, seed=self.seed
         )
-        return found["top1_accuracy"]
 
 
 def per_region(judged: Judged) -> dict[str, dict[str, Any]]:
@@ -78,17 +76,16 @@ def per_region(judged: Judged) -> dict[str, dict[str, Any]]:
         part = judged.answers.at(inside)
         row: dict[str, Any] = {
             "classes": int(mask.sum()),
-            "images": len(part),
-            "top1_accuracy": metrics.mean(part.correct),
-            "top5_accuracy": metrics.mean(part.label_rank < 5),
+            **metrics.accuracy(part),
             "masked_top1_accuracy": None,
-            "intervals": {"top1_accuracy": judged.interval(part)},
+            "intervals": judged.intervals(part),
         }
         # A teacher of another region may have no class here at all.
         if judged.class_mask is None or (mask & judged.class_mask).any():
             masked = judged.again(inside, class_mask=mask)
             row["masked_top1_accuracy"] = metrics.mean(masked.correct)
-            row["intervals"]["masked_top1_accuracy"] = judged.interval(masked)
+            found = judged.intervals(masked)["top1_accuracy"]
+            row["intervals"]["masked_top1_accuracy"] = found
         rows[region] = row
     return rows
 
@@ -114,18 +111,34 @@ def country(judged: Judged, *, code: str, weight: float) -> dict[str, Any] | Non
         "classes": int((prior != 0).sum()),
     }
     for place, images in (("here", here), ("elsewhere", ~here)):
+        without = judged.answers.at(images)
+        with_prior = judged.again(images, log_prior=prior)
         found[place] = {
             "images": int(images.sum()),
-            "without_prior": _short(judged, judged.answers.at(images)),
-            "with_prior": _short(judged, judged.again(images, log_prior=prior)),
+            "without_prior": _short(judged, without),
+            "with_prior": _short(judged, with_prior),
+            "gain": _gain(judged, without, with_prior),
         }
     return found
 
 
 def _short(judged: Judged, answers: Answers) -> dict[str, Any]:
+    fields = ("top1_accuracy", "top5_accuracy", "loss")
+    found, ends = metrics.accuracy(answers), judged.intervals(answers)
     return {
-        "top1_accuracy": metrics.mean(answers.correct),
-        "top5_accuracy": metrics.mean(answers.label_rank < 5),
-        "loss": metrics.loss(answers),
-        "interval": judged.interval(answers),
+        **{field: found[field] for field in fields},
+        "intervals": {field: ends.get(field) for field in fields},
     }
+
+
+def _gain(judged: Judged, without: Answers, with_prior: Answers) -> dict[str, Any]:
+    """Of top-1 by the prior, on the same photos, so that its interval is paired."""
+    groups = Groups.of(without.group)
+    step = with_prior.correct.astype(np.float64) - without.correct
+    ends = intervals.bootstrap(
+        {"top1_accuracy": intervals.mean_of(step, groups)},
+        groups,
+        resamples=judged.bootstrap,
+        seed=judged.seed,
+    )
+    return {"top1_accuracy": metrics.mean(step), "interval": ends["top1_accuracy"]}

@@ -3,13 +3,15 @@
     {run, split, region, model, weights, images, classes, classes_in_split, label_map,
      class_mask{region, classes, of, images_outside} | null, chance_top1_accuracy,
      top1_accuracy, top5_accuracy, loss, macro_recall, genus_accuracy, ece, mce,
-     intervals{field: [low, high]}, bands{band: {...}},
-     per_region{region: {...}}, country{...} | null, confusions[{...}],
-     provenance[{name, kind, licences}]}
+     bootstrap{resampled: "groups", groups, resamples, seed},
+     intervals{field: [low, high] | null}, bands{band: {..., intervals{...}}},
+     per_region{region: {..., intervals{...}}}, country{...} | null,
+     confusions[{...}], provenance[{name, kind, licences}]}
 
 Accuracies and calibration errors are shares, 0 to 1; `loss` is the mean negative
 log-likelihood in nats (null when a mask excludes a true class); intervals are 95 %, by
-bootstrap over images.
+bootstrap over groups of photos that belong together (see `intervals.py`). Of a band or
+region without images every figure is null.
 """
 
 import dataclasses
@@ -22,6 +24,8 @@ from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.evaluate import answers as answers_lib
 from aplantida_jax.evaluate import calibration, intervals, metrics, places
 from aplantida_jax.evaluate.answers import Answers
+from aplantida_jax.evaluate.ece_interval import ece_interval
+from aplantida_jax.evaluate.intervals import Groups
 from aplantida_jax.evaluate.places import Judged
 
 
@@ -90,34 +94,33 @@ def summarise(
     label: np.ndarray,
     logits: np.ndarray,
     *,
+    group: np.ndarray,
     options: Options,
 ) -> tuple[dict[str, Any], Answers]:
     """The content of `metrics.json`, and the answers that it sums up.
 
-    Shapes: image_id uint64 [n], label int32 [n], logits float32 [n, classes].
+    Shapes: image_id uint64 [n], label int32 [n], logits float32 [n, classes], group
+    uint64 [n] as in `Answers`.
     """
     mask = region_mask(subject.label_map, subject.trained_on)
     genus_of, _ = answers_lib.genera(subject.label_map)
     answers = answers_lib.judge(
-        image_id, label, logits, genus_of=genus_of, class_mask=mask
+        image_id, label, logits, genus_of=genus_of, class_mask=mask, group=group
     )
     judged = Judged(
         answers, logits, subject.label_map, mask, options.bootstrap, options.seed
     )
-    table = calibration.reliability(
-        answers.confidence, answers.correct, bins=options.bins
-    )
+    drawn = {"resamples": options.bootstrap, "seed": options.seed}
+    groups = len(np.unique(group))
     found = {
         **_header(subject, mask, label),
         **metrics.accuracy(answers),
-        "ece": table.ece,
-        "mce": table.mce,
+        **_calibration_errors(answers, options),
+        "bootstrap": {"resampled": "groups", "groups": groups, **drawn},
         "intervals": _intervals(answers, options),
-        "bands": metrics.by_band(answers, subject.train_images),
+        "bands": metrics.by_band(answers, subject.train_images, **drawn),
         "per_region": places.per_region(judged),
-        "country": places.country(
-            judged, code=options.country, weight=options.country_prior
-        ),
+        "country": _country(judged, options),
         "confusions": _named_confusions(subject.label_map, answers, options),
         "provenance": subject.provenance,
     }
@@ -139,7 +142,10 @@ def mask_note(
 
 
 def per_class(subject: Subject, answers: Answers) -> list[dict[str, Any]]:
-    """A row per class that occurs in the split, the least recalled first."""
+    """A row per class that occurs in the split, the least recalled first.
+
+    A class's few photos are mostly groups of one, so its interval is Wilson's.
+    """
     classes, images, recall = metrics.per_class_recall(answers.label, answers.correct)
     order = np.lexsort((classes, -images, recall))
     return [
@@ -149,6 +155,9 @@ def per_class(subject: Subject, answers: Answers) -> list[dict[str, Any]]:
             "images": int(images[i]),
             "train_images": int(subject.train_images[classes[i]]),
             "recall": float(recall[i]),
+            "recall_interval": intervals.wilson(
+                round(recall[i] * images[i]), images[i]
+            ),
         }
         for i in order
     ]
@@ -172,20 +181,25 @@ def _header(
     }
 
 
+def _calibration_errors(answers: Answers, options: Options) -> dict[str, float | None]:
+    table = calibration.reliability(
+        answers.confidence, answers.correct, bins=options.bins
+    )
+    return {"ece": table.ece, "mce": table.mce}
+
+
+def _country(judged: Judged, options: Options) -> dict[str, Any] | None:
+    return places.country(judged, code=options.country, weight=options.country_prior)
+
+
 def _intervals(answers: Answers, options: Options) -> dict[str, list[float] | None]:
-    found = metrics.accuracy_intervals(
-        answers, resamples=options.bootstrap, seed=options.seed
-    )
-    gap = answers.confidence - answers.correct
-    bin_of = calibration.equal_width_bin(answers.confidence, options.bins)
-    # Resampling adds noise to every bin's gap, so this interval leans upwards.
-    ece = intervals.bootstrap(
-        {"ece": intervals.absolute_sum_of(gap, bin_of)},
-        len(answers),
-        resamples=options.bootstrap,
-        seed=options.seed,
-    )
-    return found | ece
+    drawn = {"resamples": options.bootstrap, "seed": options.seed}
+    groups = Groups.of(answers.group)
+    return metrics.accuracy_intervals(answers, **drawn) | {
+        "ece": ece_interval(
+            answers.confidence, answers.correct, groups, bins=options.bins, **drawn
+        )
+    }
 
 
 def _named_confusions(
