@@ -77,7 +77,7 @@ def _write(
     config: Any, found: Findings, rows: list[Criterion], out_dir: Path
 ) -> list[Path]:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    edition = page.Edition(str(config.report.version), config.variant, now)
+    edition = page.Edition(str(config.report.version), config.variant, now, config.seed)
     record = yaml_manifest.build(found, config, timestamp=now)
     verdict = licence_verdict(found)
     charts = charts_lib.charts(found)
@@ -87,6 +87,7 @@ def _write(
             edition,
             criteria=rows,
             charts=charts,
+            sheet=_contact_sheet(config),
             verdict=verdict,
             manifest_yaml=yaml_manifest.dump(record),
             thumbnails=thumbnails,
@@ -109,6 +110,13 @@ def _write(
     for name, content in contents.items():
         files.write_bytes(out_dir / name, content)
     return [out_dir / name for name in contents]
+
+
+def _contact_sheet(config: Any) -> bytes | None:
+    """The pictures that it answered wrongly although it could not know them."""
+    workdir = paths.run_dir(config, config.export.run)
+    path = paths.out_of_distribution(workdir).with_name("answered.png")
+    return path.read_bytes() if path.exists() else None
 
 
 def _json(value: Any) -> bytes:

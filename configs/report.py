@@ -12,6 +12,7 @@ def get_config(variant: str = ""):
     config = common.base("report", "report", variant)
     if variant == "demo":
         presets.demo_data(config)
+        config.report.runs = (*config.report.runs, "student_labels")
     if variant == "photos":
         presets.photos_data(config)
         config.report.runs = ("baseline", "student_photos")

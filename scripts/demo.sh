@@ -13,6 +13,7 @@ cat <<EOF
 
 The pipeline took $((seconds / 60)) min $((seconds % 60)) s.
   report       workdirs/demo/report/report.html
+  the student  workdirs/demo/student_finetune/evaluate/test/
   app          .venv/bin/python -m aplantida_jax.web_server dist/demo/pwa
   TensorBoard  .venv/bin/tensorboard --logdir workdirs/demo
 EOF

@@ -3,10 +3,12 @@
 # to do, so running this again goes on where it stopped.
 #
 #   ./scripts/reproduce_full_pipeline.sh [:demo] [--from=STEP] [--vit=FILE]
-#       [--mobilenet=FILE] [--pack] [-- --config.field=value ...]
+#       [--mobilenet=FILE] [--pack] [--labels] [-- --config.field=value ...]
 #
 # FILE holds pretrained weights: of the global teacher, and of baseline and student.
 # --pack packs the images into few large files, which all later stages then read.
+# --labels trains the student on the labels alone too, so that the report shows whether
+# the teachers helped; the demo always does.
 # STEP is a stage ("split") or a stage of an experiment ("train/teacher_eu_sw").
 # What follows "--" is given to every stage, e.g. -- --config.source.uri=mongodb://host/
 set -euo pipefail
@@ -16,16 +18,17 @@ cd "$(dirname "$0")/.."
 # read at a process's start) training is 1.4 to 1.8 times as fast.
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-variant="" from="" pack="" vit=() mobilenet=() extra=()
+variant="" from="" pack="" labels="" vit=() mobilenet=() extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    :demo) variant=":demo" ;;
+    :demo) variant=":demo" labels=yes ;;
     --from=?*) from="${1#--from=}" ;;
     --vit=*) vit=("--config.model.pretrained=${1#*=}") ;;
     --mobilenet=*) mobilenet=("--config.model.pretrained=${1#*=}") ;;
     --pack) pack=yes ;;
+    --labels) labels=yes ;;
     --) shift; extra=("$@"); break ;;
-    *) echo "error: unknown option '$1'; usage: $0 [:demo] [--from=STEP] [--vit=FILE] [--mobilenet=FILE] [--pack] [-- --config.field=value ...]" >&2; exit 2 ;;
+    *) echo "error: unknown option '$1'; usage: $0 [:demo] [--from=STEP] [--vit=FILE] [--mobilenet=FILE] [--pack] [--labels] [-- --config.field=value ...]" >&2; exit 2 ;;
   esac
   shift
 done
@@ -72,6 +75,14 @@ step student_distill evaluate
 step student_finetune train
 step student_finetune evaluate
 step student_finetune calibrate
+step student_finetune out_of_distribution
+if [ -n "$labels" ]; then
+  step student_labels train ${mobilenet[@]+"${mobilenet[@]}"}
+  step student_labels evaluate
+  step student_labels compare
+else
+  step student_distill compare
+fi
 
 step export_tfjs export_model
 step export_tfjs validate_export

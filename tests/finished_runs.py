@@ -6,6 +6,7 @@ code, so that the report's tests read real evaluations and calibrations.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,16 @@ import numpy as np
 from aplantida_jax import files, paths
 from aplantida_jax.data import records, regions
 from aplantida_jax.data.labels import LabelMap, Taxon
-from aplantida_jax.evaluate import answers, calibration, decision, outputs, summary
-from aplantida_jax.reporting.findings import Findings, Run
+from aplantida_jax.evaluate import (
+    answers,
+    calibration,
+    decision,
+    intervals,
+    outputs,
+    summary,
+)
+from aplantida_jax.reporting import stage_records
+from aplantida_jax.reporting.findings import Findings, Run, SoftLabelStore
 
 PROVENANCE = [
     {"name": "dataset_train.jsonl", "kind": "data", "licences": ["CC-BY-4.0"]},
@@ -197,6 +206,121 @@ def validation(label_map: LabelMap) -> dict[str, Any]:
     }
 
 
+def comparison(label_map: LabelMap) -> dict[str, Any]:
+    """comparison.json, as `evaluate/compare.py` describes it."""
+
+    def pair(run: str, top1: tuple[float, float, float], p: float) -> dict[str, Any]:
+        gap = {"difference": top1[0], "interval": list(top1[1:])}
+        return {
+            "reference": "student_labels",
+            "run": run,
+            "with_reference": True,
+            "partial": False,
+            "images": 242,
+            "groups": 177,
+            "differences": {"top1_accuracy": gap, "macro_recall": gap},
+            "p_holm": p,
+            "significant": p < 0.05,
+        }
+
+    return {
+        "label_map": label_map.fingerprint,
+        "reference": "student_labels",
+        "pairs": [
+            pair("student_distill", (0.052, 0.013, 0.094), 0.018),
+            pair("student_finetune_s1+student_finetune_s2", (-0.01, -0.05, 0.03), 0.61),
+        ],
+        "notes": [],
+    }
+
+
+def unknown(label_map: LabelMap) -> dict[str, Any]:
+    """out_of_distribution.json, as its stage describes it."""
+
+    def share(count: int, images: int) -> dict[str, Any]:
+        interval = intervals.wilson(count, images)
+        return {"count": count, "share": count / images, "interval": interval}
+
+    def kind(images: int, species: int, right: int, wrong: int) -> dict[str, Any]:
+        genus = right + wrong
+        apart = {"auroc": 0.91, "fpr_at_95_tpr": 0.42}
+        return {
+            "images": images,
+            "species": share(species, images),
+            "genus": share(genus, images) | {"right": right, "wrong": wrong},
+            "not_conclusive": share(images - species - genus, images),
+            "scores": {"confidence": apart},
+        }
+
+    known = kind(100, 60, 0, 0)
+    known["genus"] = share(10, 100)
+    return {
+        "label_map": label_map.fingerprint,
+        "known": known,
+        "kinds": {
+            "held_out": kind(80, 12, 9, 3),
+            "pictures": kind(64, 4, 0, 2),
+            "picture:tiles": kind(8, 1, 0, 0),
+        },
+    }
+
+
+def record(
+    stage: str, where: str, inputs: Sequence[str] = (), **more: Any
+) -> stage_records.StageRecord:
+    """A stage's manifest."""
+    content = {
+        "stage": stage,
+        "key": where,
+        "inputs": dict.fromkeys(inputs, "0" * 64),
+        "outputs": {},
+        "metrics": {},
+        "git_commit": "6e1f0c3a9b21" + "0" * 28,
+        "versions": {"python": "3.11.7", "jax": "0.7.1"},
+        "device": "cpu: cpu x 1",
+        "seed": 42,
+        "command": f"main.py --config=configs/x.py --config.stage={stage}",
+        "started": "2026-01-01T10:00:00+00:00",
+        "finished": "2026-01-01T10:01:30+00:00",
+        **more,
+    }
+    return stage_records.StageRecord(Path(where) / "manifest.json", content)
+
+
+def records_of_a_pipeline() -> tuple[stage_records.StageRecord, ...]:
+    """Two teachers, their soft labels, and the student's two halves."""
+    train, own = "d/splits/all/dataset_train.jsonl", "d/dataset_eu_sw_train.jsonl"
+    labels, runs = "d/soft_labels", "workdirs"
+    return (
+        record("train", "workdirs/teacher_global", [train]),
+        record(
+            "train", f"{runs}/teacher_eu_sw", [own, f"{runs}/teacher_global/best.json"]
+        ),
+        *(
+            record("predict", f"{labels}/{name}/train", [f"workdirs/{name}/best.json"])
+            for name in ("teacher_global", "teacher_eu_sw")
+        ),
+        record(
+            "combine",
+            f"{labels}/combined/train",
+            [
+                f"{labels}/{name}/train/store.json"
+                for name in ("teacher_global", "teacher_eu_sw")
+            ],
+        ),
+        record(
+            "train",
+            "workdirs/student_distill",
+            [train, f"{labels}/combined/train/store.json", "d/net.safetensors"],
+        ),
+        record(
+            "train",
+            f"{runs}/student_finetune",
+            [train, f"{runs}/student_distill/best.json"],
+        ),
+    )
+
+
 def findings(label_map: LabelMap) -> Findings:
     """A project in which everything has run, in memory."""
     plan = {
@@ -220,7 +344,17 @@ def findings(label_map: LabelMap) -> Findings:
         validation=validation(label_map),
         missing=[],
         inputs=[],
+        soft_labels=(_store("teacher_global", None), _store("combined", 4)),
+        comparison=comparison(label_map),
+        out_of_distribution=unknown(label_map),
+        records=records_of_a_pipeline(),
     )
+
+
+def _store(name: str, views: int | None) -> SoftLabelStore:
+    metrics = {"rows": 800, "bytes_per_row": 83, "kl_mean": 0.0004}
+    made = {"stage": "predict", "metrics": metrics}
+    return SoftLabelStore(name, made, views and {"count": views}, 32, 8587)
 
 
 def nothing() -> Findings:
@@ -239,7 +373,7 @@ def write_evaluation(
     out_dir = paths.evaluation_dir(paths.run_dir(config, name), "test", region)
     about = subject(name, label_map, region=region)
     arrays = (test.image_id, test.label, test.logits)
-    outputs.write(out_dir, about, *arrays, options=OPTIONS)
+    outputs.write(out_dir, about, *arrays, group=test.image_id, options=OPTIONS)
 
 
 def write_training(
@@ -275,7 +409,7 @@ def _run(name: str, label_map: LabelMap, skill: Skill, region: str) -> Run:
     )
     about = subject(name, label_map, region=region)
     arrays = (test.image_id, test.label, test.logits)
-    metrics, _ = summary.summarise(about, *arrays, options=OPTIONS)
+    metrics, _ = summary.summarise(about, *arrays, group=test.image_id, options=OPTIONS)
     trained = name != "baseline"
     return Run(
         name=name,

@@ -45,6 +45,7 @@ def made(tmp_path):
         graph_model=model,
         label_map=tiny.label_map(),
         credits_text="everybody\n",
+        calibration=CALIBRATION,
         metadata=bundle.metadata(
             name="student",
             version="1.0",
@@ -69,8 +70,11 @@ def test_metadata_tells_what_the_app_needs(made):
         "model.json",
         "group1-shard1of1.bin",
         "classes.json",
+        "calibration.json",
         "CREDITS",
     }
+    whole = files.read_json(made / "calibration.json", made_by="export_model")
+    assert whole == CALIBRATION
     assert labels.read(made / "classes.json") == tiny.label_map()
 
 
@@ -80,7 +84,9 @@ def test_same_inputs_give_the_same_bytes(made, tmp_path):
     assert files.sha256_tree(again) == files.sha256_tree(made)
 
 
-@pytest.mark.parametrize("name", ["model.json", "group1-shard1of1.bin", "CREDITS"])
+@pytest.mark.parametrize(
+    "name", ["model.json", "group1-shard1of1.bin", "calibration.json", "CREDITS"]
+)
 def test_an_altered_file_is_refused(made, name):
     data = bytearray((made / name).read_bytes())
     data[0] ^= 1

@@ -1,10 +1,11 @@
 import dataclasses
+import re
 
 import finished_runs
 import pytest
 
 from aplantida_jax.evaluate import plot_style
-from aplantida_jax.reporting import charts, dashboard, markup
+from aplantida_jax.reporting import charts, dashboard, run_charts, svg
 
 
 @pytest.fixture(scope="module")
@@ -14,11 +15,45 @@ def found():
 
 def test_all_charts_are_there_and_draw(found):
     drawn = charts.charts(found)
-    names = ["learning", "regions", "bands", "reliability", "coverage", "classes"]
-    assert list(drawn) == [*names, "export"]
-    for chart in drawn.values():
-        assert markup.render(chart, dark=False) != markup.render(chart, dark=True)
+    names = ["learning", "runs", "differences", "regions", "bands", "reliability"]
+    assert list(drawn) == [*names, "coverage", "unknown", "classes", "export"]
+    for name, chart in drawn.items():
         assert chart.caption.endswith(".")
+        wide, narrow = (svg.render(chart, size, name=name) for size in chart.sizes)
+        assert wide.startswith("<svg viewBox=")
+        assert wide != narrow
+
+
+def test_every_colour_of_a_chart_is_one_of_the_page(found):
+    """A colour that is no variable would be the light theme's on a dark page."""
+    for name, chart in charts.charts(found).items():
+        drawn = svg.render(chart, chart.sizes[0], name=name)
+        bare = re.findall(r"(?:fill|stroke): (#\w+)", drawn)
+        assert bare == [], name
+        used = set(re.findall(r"var\((--chart-\w+)", drawn))
+        assert used <= set(re.findall(r"(--chart-\w+):", svg.styles()))
+
+
+def test_ids_of_two_charts_never_meet(found):
+    drawn = charts.charts(found)
+    one, other = (
+        set(re.findall(r'\bid="([^"]+)"', svg.render(drawn[n], (6, 3), name=n)))
+        for n in ("coverage", "bands")
+    )
+    assert one
+    assert not one & other
+    again = svg.render(drawn["bands"], (6, 3), name="bands")
+    assert again == svg.render(drawn["bands"], (6, 3), name="bands")
+
+
+def test_twelve_runs_have_colours_of_their_own(found):
+    run = found.run("student_finetune")
+    runs = [dataclasses.replace(run, name=f"run_{i}") for i in range(10)]
+    many = dataclasses.replace(found, runs=[*runs, run, found.run("baseline")])
+    own = run_charts.colours(many, plot_style.LIGHT)
+    assert len(set(own.values())) == 11
+    assert own["student_finetune"] == plot_style.LIGHT.series[0]
+    assert own["baseline"] == plot_style.LIGHT.series[-1]
 
 
 def test_charts_of_stages_that_have_not_run_are_left_out(found):

@@ -1,5 +1,7 @@
+import re
+
 from aplantida_jax.reporting import markup
-from aplantida_jax.reporting.charts import Chart
+from aplantida_jax.reporting.chart import Chart
 
 
 def test_text_from_outside_is_escaped():
@@ -16,16 +18,22 @@ def test_shares():
     assert markup.interval(None) == ""
 
 
-def test_a_table_sets_numbers_to_the_right():
+def test_a_table_heads_its_rows_and_sets_numbers_to_the_right():
     found = markup.table(("a", "<b>"), [["x", "1"]], numeric=(1,), caption="c")
-    assert '<td class="number">1</td>' in found
-    assert "&lt;b&gt;</th>" in found
+    assert '<th scope="row">x</th>' in found
+    assert '<td class="number" data-label="&lt;b&gt;">1</td>' in found
+    assert '<th scope="col" class="number">&lt;b&gt;</th>' in found
     assert "<caption>c</caption>" in found
+    assert 'aria-label="c"' in found
 
 
-def test_a_picture_is_inside_the_page_twice():
-    chart = Chart("t", "what it shows", (2, 1), lambda figure, palette: None)
-    found = markup.picture(chart)
-    assert found.count("data:image/png;base64,") == 2
-    assert "prefers-color-scheme: dark" in found
-    assert 'alt="what it shows"' in found
+def test_a_picture_is_drawn_for_wide_and_for_narrow_pages():
+    chart = Chart("t", "what it shows", 1, lambda figure, palette: None, 2)
+    found = markup.picture("name", chart)
+    assert re.findall(r'viewBox="([^"]+)"', found) == ["0 0 648 72", "0 0 280.8 144"]
+    assert found.count('role="img" aria-label="what it shows"') == 2
+
+
+def test_what_is_folded_needs_no_script():
+    found = markup.folded("<more>", "text")
+    assert found == "<details><summary>&lt;more&gt;</summary>text</details>"

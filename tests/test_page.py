@@ -16,9 +16,10 @@ def _build(found, variant="demo"):
     config.download.cache_dir = "nowhere"
     return page.build(
         found,
-        page.Edition("1.0", variant, "2026-01-01T00:00:00+00:00"),
+        page.Edition("1.0", variant, "2026-01-01T00:00:00+00:00", 42),
         criteria=criteria.table(found),
         charts=charts.charts(found),
+        sheet=b"\x89PNG",
         verdict=report.licence_verdict(found),
         manifest_yaml="timestamp: now\n",
         thumbnails=Thumbnails(config),
@@ -32,31 +33,74 @@ def html():
 
 def test_every_section_is_there_and_linked(html):
     sections = re.findall(r'<section id="(\w+)">', html)
-    links = re.findall(r'<a href="#(\w+)">', html)
+    links = re.findall(r'<a href="#(\w+)">', html.partition("<nav")[2])
     assert sections == links
     assert sections == [
         "criteria",
         "runs",
+        "comparison",
         "places",
         "calibration",
+        "unknown",
         "confusions",
         "data",
+        "soft_labels",
         "export",
         "licences",
+        "reproduction",
         "manifest",
     ]
 
 
 def test_nothing_is_fetched(html):
     sources = re.findall(r'(?:src|srcset|href)="([^"]+)"', html)
+    sources += re.findall(r"url\(([^)]+)\)", html)
     assert all(s.startswith(("data:image/", "#")) for s in sources)
     assert "<script" not in html
     assert "@import" not in html
-    assert "url(" not in html
 
 
 def test_every_image_has_words_for_who_cannot_see_it(html):
     assert re.findall(r"<img(?![^>]* alt=)[^>]*>", html) == []
+
+
+def test_no_id_is_there_twice(html):
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_headings_go_down_one_level_at_a_time(html):
+    levels = [int(level) for level in re.findall(r"<h([1-6])", html)]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
+def test_the_comparison_says_what_is_shown_and_what_is_not(html):
+    shown = html.partition('<section id="comparison">')[2].partition("</section>")[0]
+    assert "Each run less <b>student_labels</b>" in shown
+    assert re.search(r"student_distill</th>.*?\+5\.2.*?better</span>", shown)
+    assert re.search(r"student_finetune, 2 seeds.*?no difference shown", shown)
+
+
+def test_what_it_cannot_know_has_shares_and_the_worst_answers(html):
+    shown = html.partition('<section id="unknown">')[2].partition("</section>")[0]
+    held_out = shown.partition("held-out species</th>")[2].partition("</tr>")[0]
+    cells = re.findall(r"<td[^>]*>([\d.,]+)", held_out)
+    assert cells == ["80", "15.0", "11.2", "3.8", "70.0", "0.910", "0.420"]
+    assert "data:image/png;base64,iVBO" in shown
+
+
+def test_soft_labels_tell_size_and_divergence(html):
+    shown = html.partition('<section id="soft_labels">')[2].partition("</section>")[0]
+    assert "1/414" in shown  # 4 * 8587 bytes over 83
+    assert "0.0004" in shown
+
+
+def test_the_commands_are_those_that_ran(html):
+    shown = html.partition('<section id="reproduction">')[2].partition("</section>")[0]
+    command = "python -m aplantida_jax.main --config=configs/x.py --config.stage=train"
+    assert shown.count(command) == 4
+    assert "6e1f0c3a9b21" in shown
 
 
 def test_the_demo_says_that_it_is_one(html):

@@ -11,7 +11,7 @@ from conftest import write_dataset
 from finished_runs import Skill
 
 from aplantida_jax import files, paths, report
-from aplantida_jax.reporting import sections
+from aplantida_jax.reporting import origin_sections
 from configs import report as report_config
 
 OUTPUTS = {
@@ -98,7 +98,7 @@ def test_a_tainted_student_may_not_ship():
     verdict = report.licence_verdict(dataclasses.replace(found, runs=[run]))
     assert verdict["publishable"] is False
     assert "CC-BY-NC-4.0" in verdict["reasons"][0]
-    shown = sections.licences(verdict)
+    shown = origin_sections.licences(dataclasses.replace(found, runs=[run]), verdict)
     assert "may not ship" in shown
     assert "CC-BY-NC-4.0" in shown
 

@@ -61,12 +61,33 @@ def test_the_fields_of_the_plan(found):
     own = found.run("teacher_eu_sw").test["top1_accuracy"]
     assert phases["phase_2"]["top1_eu_sw"] == own
     assert phases["phase_2"]["teacher_eu_sw"]["region"] == "EU_SW"
+    assert phases["phase_2"]["teacher"] == "mobilenet_v2_0.35"
+    assert phases["phase_2"]["checkpoint"].endswith(
+        "teacher_eu_sw/checkpoints/40/model"
+    )
+    assert phases["phase_3"]["student_architecture"] == "mobilenet_v2_0.35"
+    assert phases["phase_3"]["soft_labels"]["combined"]["views"] == 4
+    assert phases["phase_5"]["out_of_distribution"]["held_out"] == 12 / 80
     assert phases["phase_5"]["temperature"] == student.calibration["temperature"]
     assert phases["phase_6"]["model_size_uint8"] == 0.6
     assert read["environment"]["jax_version"] == "1.2"
     assert read["environment"]["seed"] == 42
+    assert read["environment"]["gpu"] is None
     assert read["hyperparameters"]["distillation_temperature"] == 3.0
     assert read["hyperparameters"]["student_finetune_lr"] == 1e-4
+
+
+def test_a_gpu_is_named_as_in_the_plan(found):
+    runs = [
+        dataclasses.replace(
+            run, manifest={**run.manifest, "device": "gpu: NVIDIA GeForce RTX 3060 x 1"}
+        )
+        if run.manifest
+        else run
+        for run in found.runs
+    ]
+    read = _read(dataclasses.replace(found, runs=runs))
+    assert read["environment"]["gpu"] == "NVIDIA GeForce RTX 3060"
 
 
 def test_nothing_has_run_and_it_still_reads():

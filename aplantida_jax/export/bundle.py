@@ -4,7 +4,8 @@
         model.json, *.bin    TensorFlow.js graph model
         classes.json         the label map
         CREDITS              whose photos and weights it was made from
-        metadata.json        see `metadata`; SHA-256 and size of every file above
+        calibration.json     stage calibrate's, whole; metadata repeats the core
+    metadata.json        see `metadata`; SHA-256 and size of every file above
 
 A bundle is self-contained: names and thresholds travel with the weights. It has no
 dates, so that the same checkpoint gives the same bytes.
@@ -26,6 +27,7 @@ FORMAT = 1
 METADATA = "metadata.json"
 CLASSES = "classes.json"
 CREDITS = "CREDITS"
+CALIBRATION = "calibration.json"
 VALIDATION = "validation.json"  # in paths.validation_dir: whether the bundle passed
 
 # Of calibration.json; the app needs the first three, people the others.
@@ -55,22 +57,29 @@ def write(
     graph_model: Path,
     label_map: LabelMap,
     credits_text: str,
+    calibration: Mapping[str, Any],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Fills `directory` with a bundle; `metadata` gets the files' hashes added."""
+    """Fills `directory` with a bundle; `metadata` gets the files' hashes added.
+
+    `calibration` is calibration.json, of which the app needs what metadata repeats.
+    """
     for file in sorted(graph_model.iterdir()):
         shutil.copyfile(file, directory / file.name)
     # Compact: 9,000 taxa with their countries are megabytes otherwise.
-    text = json.dumps(
-        label_map.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    )
-    files.write_text(directory / CLASSES, text + "\n")
+    files.write_text(directory / CLASSES, _compact(label_map.to_json()))
     files.write_text(directory / CREDITS, credits_text)
+    files.write_text(directory / CALIBRATION, _compact(calibration))
     listed = {
         file.name: {"sha256": files.sha256_file(file), "bytes": file.stat().st_size}
         for file in sorted(directory.iterdir())
     }
     files.write_json(directory / METADATA, {**metadata, "files": listed})
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text + "\n"
 
 
 def metadata(

@@ -171,12 +171,13 @@ def _write_bundle(config: Any, info: Mapping[str, Any], job: manifest.Job) -> No
     label_map = labels.read(paths.classes(config))
     photos = records.read_photos(paths.split_file(config, "train"), made_by="split")
     weights = config.export.weights
+    calibration = _calibration(config, label_map)
     described = bundle.metadata(
         name=config.export.name,
         version=str(config.export.version),
         weights=weights,
         info=info,
-        calibration=_calibration(config, label_map),
+        calibration=calibration,
         licence=licence_of(config, info),
     )
     with directories.atomic_directory(job.out_dir) as directory:
@@ -185,6 +186,7 @@ def _write_bundle(config: Any, info: Mapping[str, Any], job: manifest.Job) -> No
             graph_model=variant_input(config, weights).path,
             label_map=label_map,
             credits_text=bundle.credits_of(photos, info["provenance"]),
+            calibration=calibration,
             metadata=described,
         )
     size = files.size_of(job.out_dir)

@@ -7,17 +7,19 @@ from matplotlib.figure import SubFigure
 
 from aplantida_jax.evaluate import plot_style
 from aplantida_jax.evaluate.plot_style import Palette
-from aplantida_jax.reporting.charts import Chart
+from aplantida_jax.reporting.chart import Chart
 
 # Rows of charts with their heights; a chart that is not there leaves its place to the
 # others of its row.
 _ROWS: tuple[tuple[tuple[str, ...], float], ...] = (
     (("learning", "regions"), 3.4),
     (("reliability", "coverage"), 4.0),
-    (("bands", "classes", "export"), 3.2),
+    (("bands", "differences", "unknown"), 3.4),
+    (("classes", "export"), 2.6),
 )
 _WIDTH = 17.0
 _HEAD = 1.3
+_TITLE = 0.32
 _COLUMN = 19  # characters of a key figure's label
 
 
@@ -40,18 +42,17 @@ def render(
         for names, height in _ROWS
     ]
     rows = [(row, height) for row, height in rows if row]
-    heights = [_HEAD, *(height for _, height in rows)]
+    heights = [_HEAD, *(_TITLE + height for _, height in rows)]
     with plot_style.themed() as palette:
         figure = plot_style.new_figure(_WIDTH, sum(heights))
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
         _draw_head(parts[0, 0], palette, title, subtitle, figures)
-        for part, (row, _) in zip(parts[1:, 0], rows, strict=True):
+        for part, (row, height) in zip(parts[1:, 0], rows, strict=True):
             cells = part.subfigures(1, len(row), squeeze=False)
             for cell, chart in zip(cells[0], row, strict=True):
-                cell.suptitle(
-                    chart.title, x=0.02, ha="left", fontsize=11, fontweight="bold"
-                )
-                chart.draw(cell, palette)
+                top, rest = cell.subfigures(2, 1, height_ratios=[_TITLE, height])
+                top.text(0.02, 0.5, chart.title, fontsize=11, fontweight="bold")
+                chart.draw(rest, palette)
         return plot_style.png(figure)
 
 

@@ -3,7 +3,8 @@
 `gather.py` reads them from disk; everything else in this package is computed from them.
 The artefacts' fields are told where they are written: `evaluate/summary.py` for
 metrics.json, `evaluate/calibrate.py`, `data/audit.py`, `data/leakage.py`,
-`export/validate_export.py`, `export/bundle.py`, `train/loop.py`.
+`export/validate_export.py`, `export/bundle.py`, `train/loop.py`, `evaluate/compare.py`,
+`evaluate/out_of_distribution.py`.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import numpy as np
 from aplantida_jax import manifest, paths
 from aplantida_jax.data import regions
 from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.reporting.stage_records import StageRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +74,25 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class SoftLabelStore:
+    """One store of soft labels.
+
+    Attributes:
+        name: of the teacher, or "combined".
+        made: manifest of `predict` or `combine`.
+        views: how they were drawn, None for the evaluation view.
+        k: classes kept a row.
+        classes: of the label map.
+    """
+
+    name: str
+    made: dict[str, Any]
+    views: dict[str, Any] | None
+    k: int
+    classes: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Findings:
     """Everything that the report tells of; None where a stage has not run.
 
@@ -88,6 +109,10 @@ class Findings:
         validation: validation.json.
         missing: what is not there.
         inputs: every file that was read.
+        soft_labels: stores of the train split, the combined one last.
+        comparison: comparison.json on the test split.
+        out_of_distribution: out_of_distribution.json of the student.
+        records: manifests of all stages.
     """
 
     label_map: LabelMap | None
@@ -102,6 +127,10 @@ class Findings:
     validation: dict[str, Any] | None
     missing: list[Missing]
     inputs: list[manifest.Input]
+    soft_labels: tuple[SoftLabelStore, ...] = ()
+    comparison: dict[str, Any] | None = None
+    out_of_distribution: dict[str, Any] | None = None
+    records: tuple[StageRecord, ...] = ()
 
     def run(self, name: str) -> Run | None:
         return next((run for run in self.runs if run.name == name), None)

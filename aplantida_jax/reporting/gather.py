@@ -14,11 +14,15 @@ import numpy as np
 from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import labels
 from aplantida_jax.data.labels import LabelMap
+from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import outputs
-from aplantida_jax.reporting.findings import Findings, Missing, Run
+from aplantida_jax.reporting import stage_records
+from aplantida_jax.reporting.findings import Findings, Missing, Run, SoftLabelStore
 
 HISTORY = "history.jsonl"
+# Whose stage compare the report tells of, the first that it has.
+_STUDENTS = ("student_labels", "student_distill")
 
 
 class Reader:
@@ -75,17 +79,13 @@ def gather(config: Any) -> Findings:
     """
     reader = Reader(config.variant)
     reader.read_label_map(paths.classes(config))
-    dataset = {"config": "dataset"}
-    export = reader.json(
-        paths.export_dir(config) / manifest.MANIFEST,
-        what="export of the collection",
-        stage="export_dataset",
-        **dataset,
-    )
-    audit = reader.json(
-        paths.audit_dir(config) / "audit.json", what="audit", stage="audit", **dataset
-    )
+    export, audit = _read_data(config, reader)
     splits = _read_splits(config, reader)
+    records = stage_records.read_all(
+        Path(config.data_dir), Path(config.runs_dir), Path(config.dist_dir)
+    )
+    # They change whenever a stage has run again, even to the same end.
+    reader.inputs += [manifest.Input(record.path, record.stage) for record in records]
     return Findings(
         label_map=reader.label_map,
         export=export,
@@ -96,14 +96,36 @@ def gather(config: Any) -> Findings:
         student=config.export.run,
         soft_label_error=_soft_label_error(config, reader),
         bundle=_read_bundle(config, reader),
-        validation=reader.json(
-            paths.validation_dir(config) / "validation.json",
-            what="validation in the browser",
-            stage="validate_export",
-            config="export_tfjs",
-        ),
+        validation=_read_validation(config, reader),
         missing=reader.missing,
         inputs=reader.inputs,
+        soft_labels=_read_stores(config, records),
+        comparison=_read_comparison(config, reader),
+        out_of_distribution=_read_unknown(config, reader),
+        records=tuple(records),
+    )
+
+
+def _read_data(
+    config: Any, reader: Reader
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The manifest of the export, and audit.json."""
+    export = reader.json(
+        paths.export_dir(config) / manifest.MANIFEST,
+        what="export of the collection",
+        stage="export_dataset",
+        config="dataset",
+    )
+    path = paths.audit_dir(config) / "audit.json"
+    return export, reader.json(path, what="audit", stage="audit", config="dataset")
+
+
+def _read_validation(config: Any, reader: Reader) -> dict[str, Any] | None:
+    return reader.json(
+        paths.validation_dir(config) / "validation.json",
+        what="validation in the browser",
+        stage="validate_export",
+        config="export_tfjs",
     )
 
 
@@ -198,15 +220,61 @@ def _soft_label_error(config: Any, reader: Reader) -> float | None:
         stage="combine",
         config="student_distill",
     )
-    if described is None:
+    if described is None or reader.label_map is None:
         return None
-    worst = 0.0
-    for shard in described["shards"]:
-        rows = np.load(directory / shard["file"], mmap_mode="r", allow_pickle=False)
-        kept = np.exp(rows["teacher_logprob"].astype(np.float64)).sum(axis=1)
-        total = kept + rows["teacher_tail"]
-        worst = max(worst, float(np.abs(total - 1).max(initial=0.0)))
-    return worst
+    return SoftLabels(
+        directory, label_map=reader.label_map, made_by="combine"
+    ).sum_error()
+
+
+def _read_comparison(config: Any, reader: Reader) -> dict[str, Any] | None:
+    """On the test split of all plants; not missed where there is nothing to compare."""
+    path = Path(config.runs_dir) / "compare" / "test" / "comparison.json"
+    students = [name for name in _STUDENTS if name in config.report.runs]
+    if not students and not path.exists():
+        return None
+    experiment = students[0] if students else config.export.run
+    return reader.json(
+        path, what="comparison of runs", stage="compare", config=experiment
+    )
+
+
+def _read_unknown(config: Any, reader: Reader) -> dict[str, Any] | None:
+    """Not missed where there is nothing to ask about."""
+    path = paths.out_of_distribution(paths.run_dir(config, config.export.run))
+    to_ask = config.out_of_distribution.images_dir or paths.held_out(config).exists()
+    if not (to_ask or path.exists()):
+        return None
+    return reader.json(
+        path,
+        what="what it says of things it cannot know",
+        stage="out_of_distribution",
+        config=config.export.run,
+    )
+
+
+def _read_stores(
+    config: Any, records: list[stage_records.StageRecord]
+) -> tuple[SoftLabelStore, ...]:
+    """The finished stores of the train split; the combined ones last."""
+    root = Path(config.data_dir) / "soft_labels"
+    found = [
+        _read_store(record)
+        for record in records
+        if record.where.parent.parent == root and record.where.name == "train"
+    ]
+    return tuple(sorted(found, key=lambda store: store.made["stage"] == "combine"))
+
+
+def _read_store(record: stage_records.StageRecord) -> SoftLabelStore:
+    described = files.read_json(record.where / "store.json", made_by=record.stage)
+    return SoftLabelStore(
+        name=record.where.parent.name,
+        made=record.content,
+        views=described.get("views"),
+        k=described["k"],
+        classes=described.get("classes", 0),
+    )
 
 
 def _read_bundle(config: Any, reader: Reader) -> dict[str, Any] | None:

@@ -5,15 +5,21 @@ reader's light or dark setting.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aplantida_jax.reporting import sections
-from aplantida_jax.reporting.charts import Chart
+from aplantida_jax.reporting import (
+    confidence_sections,
+    origin_sections,
+    run_sections,
+    sections,
+    svg,
+)
+from aplantida_jax.reporting.chart import Chart
 from aplantida_jax.reporting.criterion import Criterion, at, in_unit
 from aplantida_jax.reporting.findings import Findings
-from aplantida_jax.reporting.markup import section, text
+from aplantida_jax.reporting.markup import folded, section, text
 from aplantida_jax.reporting.thumbnails import Thumbnails
 
 _VARIANTS = {
@@ -25,13 +31,17 @@ _VARIANTS = {
 _NAVIGATION = {
     "criteria": "Criteria",
     "runs": "Runs",
+    "comparison": "Compared",
     "places": "Where it is good",
     "calibration": "Confidence",
+    "unknown": "What it cannot know",
     "confusions": "Most confused",
     "data": "Data",
+    "soft_labels": "Soft labels",
     "export": "Export",
     "licences": "Licences",
     "missing": "Missing",
+    "reproduction": "How to make it again",
     "manifest": "Manifest",
 }
 
@@ -44,11 +54,13 @@ class Edition:
         version: config.report.version.
         variant: config.variant.
         timestamp: when it was made, ISO 8601.
+        seed: config.seed.
     """
 
     version: str
     variant: str
     timestamp: str
+    seed: int
 
 
 def build(
@@ -56,33 +68,45 @@ def build(
     edition: Edition,
     *,
     criteria: Sequence[Criterion],
-    charts: dict[str, Chart],
+    charts: Mapping[str, Chart],
+    sheet: bytes | None,
     verdict: dict[str, Any],
     manifest_yaml: str,
     thumbnails: Thumbnails,
 ) -> str:
     """The page's HTML."""
-    pick = charts.get
-    body = "".join(
-        (
-            sections.criteria(criteria),
-            sections.runs(found, pick("learning")),
-            sections.places(found, _there(pick("regions"), pick("bands"))),
-            sections.calibration(found, _there(pick("reliability"), pick("coverage"))),
-            sections.confusions(found, thumbnails),
-            sections.data(found, pick("classes")),
-            sections.export(found, pick("export")),
-            sections.licences(verdict),
-            sections.missing(found),
-            section("manifest", "Manifest", f"<pre>{text(manifest_yaml)}</pre>"),
-        )
+
+    def pick(*names: str) -> dict[str, Chart]:
+        return {name: charts[name] for name in names if name in charts}
+
+    body = (
+        sections.criteria(criteria),
+        run_sections.runs(found, pick("learning", "runs")),
+        run_sections.comparison(found, pick("differences")),
+        run_sections.places(found, pick("regions", "bands")),
+        confidence_sections.calibration(found, pick("reliability", "coverage")),
+        confidence_sections.unknown(found, pick("unknown"), sheet),
+        sections.confusions(found, thumbnails),
+        sections.data(found, charts.get("classes")),
+        run_sections.soft_labels(found),
+        sections.export(found, charts.get("export")),
+        origin_sections.licences(found, verdict),
+        sections.missing(found),
+        origin_sections.reproduction(found, edition.seed),
+        _manifest(manifest_yaml),
     )
-    return _document(
-        title=f"aplantida {edition.version}: training report",
-        header=_header(found, edition, criteria),
-        body=body,
-        footer=f"Made {edition.timestamp} by aplantida_jax.",
-    )
+    header = _header(found, edition, criteria)
+    return _document(edition, header=header, body="".join(body))
+
+
+def _manifest(manifest_yaml: str) -> str:
+    """The plan's record; it is long, and so folded away."""
+    record, _, settings = manifest_yaml.partition("\n  runs:\n")
+    shown = [folded("Data, phases, environment", f"<pre>{text(record)}</pre>")]
+    if settings:
+        shown.append(folded("The settings of all runs", f"<pre>{text(settings)}</pre>"))
+    said = "<p>TRAINING_MANIFEST_v*.yaml, beside this page, holds the same.</p>"
+    return section("manifest", "Manifest", said, *shown)
 
 
 def subtitle(found: Findings, version: str) -> str:
@@ -115,12 +139,15 @@ def headline(found: Findings, criteria: Sequence[Criterion]) -> list[tuple[str, 
     return [*known, (f"{met} of {len(judged)}", "criteria met")]
 
 
-def _document(*, title: str, header: str, body: str, footer: str) -> str:
+def _document(edition: Edition, *, header: str, body: str) -> str:
+    title = f"aplantida {edition.version}: training report"
+    footer = f"Made {edition.timestamp} by aplantida_jax."
     css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{css}</style></head><body>"
+        f"<title>{text(title)}</title><style>{css}{svg.styles()}</style></head><body>"
+        f'<a class="skip" href="#criteria">To the criteria</a>'
         f"{header}{_navigation(body)}<main>{body}</main>"
         f"<footer>{text(footer)}</footer></body></html>\n"
     )
@@ -135,10 +162,6 @@ def _header(found: Findings, edition: Edition, criteria: Sequence[Criterion]) ->
         + _tiles(headline(found, criteria))
         + "</header>"
     )
-
-
-def _there(*charts: Chart | None) -> list[Chart]:
-    return [chart for chart in charts if chart is not None]
 
 
 def _tiles(figures: Sequence[tuple[str, str]]) -> str:

@@ -13,7 +13,7 @@ import yaml
 
 from aplantida_jax import paths
 from aplantida_jax.reporting.criterion import at
-from aplantida_jax.reporting.findings import Findings, Run
+from aplantida_jax.reporting.findings import Findings, Run, SoftLabelStore
 
 _LEFT_OUT = "not one of config.report.runs"
 _PACKAGES = ("jax", "jaxlib", "flax", "tensorflow", "tensorflowjs", "numpy")
@@ -35,6 +35,7 @@ def build(found: Findings, config: Any, *, timestamp: str) -> dict[str, Any]:
             "python_version": at(recorded, "versions", "python"),
             **{f"{p}_version": at(recorded, "versions", p) for p in _PACKAGES},
             "device": at(recorded, "device"),
+            "gpu": _gpu(at(recorded, "device")),
             "seed": config.seed,
         },
         "hyperparameters": _hyperparameters(found),
@@ -73,7 +74,8 @@ def _phases(found: Findings, config: Any) -> dict[str, Any]:
         "phase_2": _regional(found),
         "phase_3": {
             "status": _status(found.soft_label_error),
-            "student_architecture": at(student.best if student else None, "model"),
+            **_architecture(student),
+            "soft_labels": {store.name: _store(store) for store in found.soft_labels},
         },
         "phase_4": _student_phase(found, student),
         "phase_5": {
@@ -84,6 +86,7 @@ def _phases(found: Findings, config: Any) -> dict[str, Any]:
             "genus_threshold": at(fit, "genus_threshold"),
             "accuracy": at(fit, "accuracy"),
             "coverage": at(fit, "coverage"),
+            "out_of_distribution": _answered(found),
         },
         "phase_6": {
             "status": _status(found.validation),
@@ -110,7 +113,7 @@ def _student_phase(found: Findings, student: Run | None) -> dict[str, Any]:
 
 
 def _regional(found: Findings) -> dict[str, Any]:
-    """The regional teachers, with the plan's `top1_eu_sw`."""
+    """The regional teachers; the plan's own fields are those of south-west Europe."""
     runs = {
         name: run
         for name in ("teacher_eu_sw", "teacher_eu_core")
@@ -121,9 +124,12 @@ def _regional(found: Findings) -> dict[str, Any]:
     states = {_status(run.best) for run in runs.values()}
     south_west = found.run("teacher_eu_sw")
     own = south_west.evaluations.get(("test", "eu_sw")) if south_west else None
+    best = south_west.best if south_west else None
     return {
         "status": "missing" if "missing" in states else "completed",
+        "teacher": at(best, "model", "name"),
         "top1_eu_sw": at(own, "top1_accuracy"),
+        "checkpoint": _checkpoint(south_west),
         **{name: _trained(run, "teacher") for name, run in runs.items()},
     }
 
@@ -141,9 +147,39 @@ def _trained(run: Run | None, role: str) -> dict[str, Any]:
         "top5": at(test, "top5_accuracy"),
         "epochs": len(run.history),
         "best_epoch": at(best, "epoch"),
-        "checkpoint": f"{run.workdir}/{best['checkpoint']}" if best else None,
+        "checkpoint": _checkpoint(run),
         "checkpoint_sha256": at(best, "sha256"),
     }
+
+
+def _architecture(student: Run | None) -> dict[str, Any]:
+    """The plan's name for the network, and all of its settings."""
+    model = at(student.best if student else None, "model")
+    return {"student_architecture": at(model, "name"), "student_model": model}
+
+
+def _store(store: SoftLabelStore) -> dict[str, Any]:
+    return {
+        "rows": at(store.made, "metrics", "rows"),
+        "classes_kept": store.k,
+        "views": at(store.views, "count"),
+    }
+
+
+def _gpu(device: str | None) -> str | None:
+    """ "gpu: NVIDIA GeForce RTX 3060 x 1" -> "NVIDIA GeForce RTX 3060"."""
+    kind, _, name = (device or "").partition(": ")
+    return name.rpartition(" x ")[0] if kind in ("gpu", "cuda") else None
+
+
+def _answered(found: Findings) -> dict[str, float] | None:
+    """Shares of pictures that it cannot know and answered as a species, by kind."""
+    kinds = at(found.out_of_distribution, "kinds")
+    return kinds and {kind: row["species"]["share"] for kind, row in kinds.items()}
+
+
+def _checkpoint(run: Run | None) -> str | None:
+    return f"{run.workdir}/{run.best['checkpoint']}" if run and run.best else None
 
 
 def _status(artefact: object) -> str:

@@ -7,6 +7,8 @@
  */
 
 const CREDITS = "CREDITS";
+/** Published with the model, but not needed to answer. */
+const NOT_NEEDED = [CREDITS, "calibration.json"];
 
 /** The bundle could not be had whole; `code` is a key of the messages in i18n.js. */
 export class BundleError extends Error {
@@ -40,7 +42,7 @@ export async function fetchBundle(pointer, onProgress = () => {}) {
   const current = parse(await download(pointer));
   const metadataUrl = new URL(current.metadata, pointer).href;
   const metadata = parse(await verified(metadataUrl, current.sha256));
-  const names = Object.keys(metadata.files).filter((name) => name !== CREDITS);
+  const names = Object.keys(metadata.files).filter((n) => !NOT_NEEDED.includes(n));
   const total = names.reduce((sum, name) => sum + metadata.files[name].bytes, 0);
   let done = 0;
   const count = (bytes) => onProgress((done += bytes) / total);
