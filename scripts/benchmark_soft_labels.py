@@ -1,9 +1,15 @@
-"""P5: bytes of a soft label, what packing costs in KL, rows a second.
+"""P5: bytes of a soft label, what packing costs in KL at T = 1 and 3, rows a second.
 
     .venv/bin/python scripts/benchmark_soft_labels.py [--run=DIRECTORY]
 
 The divergence is KL(dense || packed) in nats, of what the loss makes of a packed row:
-kept classes, and the tail spread evenly over all others. Of three kinds of rows:
+kept classes, and the tail spread evenly over all others. `kl_` is at temperature 1;
+`kl_in_loss_` is T^2 KL of the rows softened by T = 3, which the loss is of. P5 asks for
+two things, each with its own goal here, and no row has both by itself: the bytes at
+8,587 classes, and the divergence of a small teacher. As k = 32 of a few classes would
+cut nothing, the small teacher's goal is at a k that is the same share of its classes
+(1 at least), and the made-up rows have the goal at the real size. `not met` stands
+behind a goal that is missed. Of three kinds of rows:
 
     teacher  the answers of a trained run on its test split: --run names its working
              directory; without it a small teacher of 12 classes is trained here
@@ -36,7 +42,7 @@ from ml_collections import ConfigDict
 
 from aplantida_jax import manifest, paths
 from aplantida_jax.data import labels, regions
-from aplantida_jax.distill import combine, rows, store
+from aplantida_jax.distill import divergence, mixture, rows, store
 from aplantida_jax.distill.rows import Layout
 from aplantida_jax.evaluate import inference
 from aplantida_jax.train import checkpoint, loop
@@ -46,6 +52,8 @@ _CLASSES, _K = 8587, 32
 _ROWS = 1024
 _TOP_K = (8, 16, 32, 64)
 _GOAL = 1 / 390
+_KL_GOAL = 0.01
+_TEMPERATURE = 3.0
 _WEIGHTS = (0.4, 0.4, 0.2)
 
 
@@ -59,21 +67,33 @@ def main() -> None:
         if run is None:
             run = train(Path(directory))
         probability, covered = answers_of(run)
-    print(f"teacher_classes {probability.shape[1]} -")
-    print_divergences("teacher", probability, covered, goal="<=0.01")
-    every = np.ones(_CLASSES, bool)
-    sure = made_up(0.9, exponent=1.5)
-    print_divergences("sure", sure, every, goal="-")
-    print_divergences("unsure", made_up(0.3, exponent=1.0), every, goal="-")
-    print_rates(sure)
+        print(f"teacher_classes {probability.shape[1]} -")
+        share = max(1, round(_K * probability.shape[1] / _CLASSES))
+        print_divergences("teacher", probability, covered, of_goal=share)
+        every = np.ones(_CLASSES, bool)
+        sure = made_up(0.9, exponent=1.5)
+        print_divergences("sure", sure, every, of_goal=_K)
+        print_divergences("unsure", made_up(0.3, exponent=1.0), every, of_goal=_K)
+        print_rates(sure)
 
 
 def print_sizes() -> None:
-    size = Layout(_K, _CLASSES).row_type.itemsize
-    print(f"soft_label_bytes {size} <={4 * _CLASSES * _GOAL:.0f}")
-    print(f"soft_label_bytes_ratio {size / (4 * _CLASSES):.5f} <={_GOAL:.5f}")
-    with_view = Layout(_K, _CLASSES, with_views=True).row_type.itemsize
-    print(f"soft_label_bytes_with_view {with_view} -", flush=True)
+    """Of a teacher's row, of one of three teachers, and of these with a view."""
+    for name, layout in (
+        ("soft_label", Layout(_K, _CLASSES)),
+        ("soft_label_of_3", Layout(_K, _CLASSES, tails=3)),
+        ("soft_label_with_view", Layout(_K, _CLASSES, with_views=True)),
+        ("soft_label_of_3_with_view", Layout(_K, _CLASSES, with_views=True, tails=3)),
+    ):
+        size = layout.row_type.itemsize
+        print(f"{name}_bytes {size} -")
+        ratio = size / (4 * _CLASSES)
+        print_at_most(f"{name}_bytes_ratio", ratio, _GOAL)
+
+
+def print_at_most(name: str, value: float, goal: float) -> None:
+    verdict = "" if value <= goal else " not met"
+    print(f"{name} {value:.5f} <={goal:.5f}{verdict}", flush=True)
 
 
 def train(root: Path) -> Path:
@@ -130,17 +150,25 @@ def made_up(certainty: float, *, exponent: float) -> np.ndarray:
 
 
 def print_divergences(
-    name: str, probability: np.ndarray, covered: np.ndarray, *, goal: str
+    name: str, probability: np.ndarray, covered: np.ndarray, *, of_goal: int
 ) -> None:
-    """The table over k; the goal is that of k = 32."""
-    for k in _TOP_K:
+    """The table over k; the goal is that of k = `of_goal`, at temperature 1."""
+    for k in sorted({of_goal, *_TOP_K}):
         layout = Layout(k, probability.shape[1])
         ids = np.arange(len(probability), dtype=np.uint64)
         packed = rows.pack(ids, *rows.top(probability, k), layout)
-        found = rows.divergence(probability, packed, layout, covered)
-        of_k = goal if k == _K else "-"
-        print(f"kl_mean_{name}_k{k} {found.mean():.5f} {of_k}")
-        print(f"kl_99th_percentile_{name}_k{k} {np.percentile(found, 99):.5f} -")
+        plain, softened = (
+            divergence.divergence(
+                *(probability, packed, layout, covered[None]), temperature=at
+            )
+            for at in (1.0, _TEMPERATURE)
+        )
+        if k == of_goal:
+            print_at_most(f"kl_mean_{name}_k{k}", plain.mean(), _KL_GOAL)
+        else:
+            print(f"kl_mean_{name}_k{k} {plain.mean():.5f} -")
+        print(f"kl_99th_percentile_{name}_k{k} {np.percentile(plain, 99):.5f} -")
+        print(f"kl_in_loss_mean_{name}_k{k} {softened.mean():.5f} -")
         print(f"bytes_{name}_k{k} {layout.row_type.itemsize} -", flush=True)
 
 
@@ -161,13 +189,14 @@ def print_rates(probability: np.ndarray) -> None:
     print(f"unpack_128_rows_milliseconds {1e3 * batch:.2f} <=5")
     with tempfile.TemporaryDirectory() as directory:
         teachers = [
-            combine.Teacher(str(i), weight, stored(Path(directory) / str(i), packed))
+            mixture.Teacher(str(i), weight, stored(Path(directory) / str(i), packed))
             for i, weight in enumerate(_WEIGHTS)
         ]
+        of_three = Layout(_K, _CLASSES, tails=len(teachers))
         asked = np.random.default_rng(1).integers(0, _ROWS, 128).astype(np.uint64)
         batch = best_of(lambda: teachers[0].soft_labels.look_up(asked))
         print(f"look_up_128_rows_milliseconds {1e3 * batch:.2f} <=5")
-        mixed = best_of(lambda: combine.mix(teachers, ids, layout))
+        mixed = best_of(lambda: mixture.mix(teachers, ids, of_three))
     print(f"combine_rows_per_second {_ROWS / mixed:.0f} -")
 
 

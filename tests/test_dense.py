@@ -1,6 +1,7 @@
 """The plan's dense `.npz`: left by stage predict, read by numpy, taken in again."""
 
 import collections
+import dataclasses
 import os
 import pickle
 import shutil
@@ -21,8 +22,10 @@ PHOTOS, TAXA, K = 40, 7, 3
 
 
 def shards(directory):
-    """All rows of a store."""
-    return np.concatenate([np.load(path) for path in sorted(directory.glob("shard-*"))])
+    """The bytes of all rows of a store."""
+    return np.concatenate(
+        [np.fromfile(p, "u1") for p in sorted(directory.glob("shard-*"))]
+    )
 
 
 def test_what_predict_leaves_comes_back_as_the_same_rows(trained, tmp_path):
@@ -133,6 +136,27 @@ def test_the_plans_file_goes_by_the_order_of_the_split(config, save, dtype):
     assert imported(config).tobytes() == expected(content).tobytes()
 
 
+def test_of_a_region_only_its_classes_are_taken(config):
+    config.region = "EU_SW"
+    there = np.arange(TAXA) < 4
+    label_map = labels.LabelMap(
+        tuple(
+            dataclasses.replace(taxon, regions=("EU_SW",) if here else ())
+            for taxon, here in zip(taxa().taxa, there, strict=True)
+        )
+    )
+    labels.write(paths.classes(config), label_map)
+    photos = [photo(f"{i * 0x1234567890ABCD:016x}", i % 4) for i in range(PHOTOS)]
+    records.write_photos(paths.split_file(config, "train", "EU_SW"), photos)
+    content = answers() | {"indices": np.arange(PHOTOS) % 4}
+    give(config, content)
+    content["logits"] = np.where(there, content["logits"], -np.inf)
+    assert imported(config).tobytes() == expected(content).tobytes()
+    where = paths.soft_labels(config, config.name, "train")
+    found = store.SoftLabels(where, label_map=label_map, made_by="predict")
+    assert found.covers.tolist() == [there.tolist()]
+
+
 def test_rows_are_found_by_their_image_id(config):
     """In another order, and among rows of other photos."""
     content = answers(count=PHOTOS + 9)
@@ -144,16 +168,17 @@ def test_rows_are_found_by_their_image_id(config):
 
 
 def test_an_import_goes_on_after_its_last_whole_shard(config, monkeypatch):
-    monkeypatch.setattr(dense_import, "_SHARD_ROWS", 10)
+    monkeypatch.setattr(dense_import, "_BLOCK_ROWS", 10)
+    monkeypatch.setattr(store, "_SHARD_ROWS", 10)
     monkeypatch.setattr(dense_import, "_CHUNK_BYTES", 4 * TAXA * 4)
     give(config, answers())
     whole = imported(config)
     out = paths.soft_labels(config, config.name, "train")
     (out / "manifest.json").unlink()
-    (out / "shard-00002.npy").unlink()
-    first = (out / "shard-00001.npy").stat()
+    (out / "shard-00002.rows").unlink()
+    first = (out / "shard-00001.rows").stat()
     assert imported(config).tobytes() == whole.tobytes()
-    assert (out / "shard-00001.npy").stat().st_ino == first.st_ino  # left alone
+    assert (out / "shard-00001.rows").stat().st_mtime_ns == first.st_mtime_ns
     assert whole.tobytes() == expected(answers()).tobytes()
 
 
@@ -311,7 +336,7 @@ def append(directory, content, start, stop):
 
 def test_an_interrupted_export_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
     content = answers()
-    whole = append(tmp_path / "whole", content, 0, PHOTOS).finish().read_bytes()
+    whole = append(tmp_path / "whole", content, 0, PHOTOS).finish()[0].read_bytes()
     broken = tmp_path / "broken"
     beside = append(broken, content, 0, 15)
     # Killed when the store had not got these yet.
@@ -319,11 +344,23 @@ def test_an_interrupted_export_ends_with_the_bytes_of_an_undisturbed_one(tmp_pat
         content["image_id"][:9], content["indices"][:9], content["logits"][:9]
     )
     beside = append(broken, content, 15, PHOTOS)
-    assert beside.finish().read_bytes() == whole
+    assert beside.finish()[0].read_bytes() == whole
     # Killed before the manifest: there is nothing left to do but to say so.
     out, beside = writers(broken)
     assert out.rows_written == PHOTOS
-    assert beside.finish().read_bytes() == whole
+    assert beside.finish()[0].read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["dense.npz", "dense.sha256"])
+def test_a_damaged_npz_is_not_taken_for_what_was_made(tmp_path, name):
+    """The job that goes on makes it again, and does not certify the damage."""
+    whole = append(tmp_path, answers(), 0, PHOTOS).finish()[0].read_bytes()
+    damaged = bytearray((tmp_path / name).read_bytes())
+    damaged[len(damaged) // 2] ^= 8
+    (tmp_path / name).write_bytes(damaged)
+    out, _ = writers(tmp_path)
+    assert (out.rows_written, os.listdir(tmp_path)) == (0, ["dense.rows"])
+    assert append(tmp_path, answers(), 0, PHOTOS).finish()[0].read_bytes() == whole
 
 
 def test_lost_rows_are_predicted_again(tmp_path):
@@ -340,7 +377,7 @@ def test_lost_rows_are_predicted_again(tmp_path):
 def test_another_job_leaves_no_dense_labels_of_the_one_before(tmp_path):
     append(tmp_path, answers(), 0, PHOTOS).finish()
     dense.discard(tmp_path)
-    assert not (tmp_path / "dense.npz").exists()
+    assert sorted(os.listdir(tmp_path)) == ["shard-00000.rows", "store.json"]
 
 
 def test_a_disk_without_room_is_refused_at_once(tmp_path, monkeypatch):

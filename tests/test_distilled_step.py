@@ -36,7 +36,7 @@ def batch():
         "label": rng.integers(0, CLASSES, IMAGES).astype(np.int32),
         "teacher_class": order.astype(np.int32),
         "teacher_logprob": np.log(top).astype(np.float32),
-        "teacher_tail": np.full(IMAGES, 0.1, np.float32),
+        "teacher_tail": np.full((IMAGES, 1), 0.1, np.float32),
     }
 
 
@@ -64,7 +64,8 @@ def stepped(config, rows):
     tx = optimizer.make(config.train, before["params"])
     fresh = state.create(jax.tree.map(jnp.copy, before), tx, ema_decay=0.0)
     weight = WEIGHT if config.train.class_weights != "none" else None
-    constants = inputs.Constants(jnp.ones(CLASSES, bool), PRIOR, weight)
+    every = jnp.ones(CLASSES, bool)
+    constants = inputs.Constants(every, PRIOR, weight, covers=every[None])
     train_step = step.make_train_step(module, tx, config)
     after, metrics = train_step(fresh, rows, np.float32(0.01), constants)
     return before, after, float(metrics["loss"])

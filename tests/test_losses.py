@@ -127,10 +127,10 @@ def test_a_teacher_without_a_class_asks_for_none_of_it():
     assert wasted == pytest.approx(9 * np.log(3 / 2), rel=1e-5)
 
 
-def expand(rows, logprobs, tails, mask=ALL):
-    return losses.expand_soft_labels(
-        jnp.array(rows), jnp.array(logprobs, jnp.float16), jnp.array(tails), mask
-    )
+def expand(rows, logprobs, tails, mask=ALL, covers=ALL[None]):
+    tails = jnp.array(tails).reshape(len(rows), len(covers))
+    logprobs = jnp.array(logprobs, jnp.float16)
+    return losses.expand_soft_labels(jnp.array(rows), logprobs, tails, covers, mask)
 
 
 def test_expanded_rows_by_hand():
@@ -144,10 +144,30 @@ def test_expanded_rows_by_hand():
     np.testing.assert_allclose(dense.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_the_tail_goes_evenly_to_covered_classes_outside_the_top():
-    mask = jnp.array([True, True, False, True, True])
-    dense = expand([[3, 0]], [[np.log(0.5), np.log(0.2)]], [0.3], mask)
+def test_a_tail_goes_evenly_to_what_its_teacher_covers_outside_the_top():
+    cover = jnp.array([[True, True, False, True, True]])
+    top = [[3, 0]], [[np.log(0.5), np.log(0.2)]]
+    dense = expand(*top, [0.3], covers=cover)
     np.testing.assert_allclose(dense, [[0.2, 0.15, 0, 0.5, 0.15]], atol=2e-4)
+    # A student that has not all of these learns the answer given its classes.
+    some = jnp.array([True, True, True, True, False])
+    dense = expand(*top, [0.3], some, covers=cover)
+    expected = np.array([[0.2, 0.15, 0, 0.5, 0]]) / 0.85
+    np.testing.assert_allclose(dense, expected, atol=2e-4)
+
+
+def test_each_tail_goes_to_its_own_teachers_classes_by_hand():
+    covers = jnp.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 0], [0, 1, 0, 1, 0]], bool)
+    dense = expand(
+        [[1, 3], [1, 3]],
+        [[np.log(0.2), np.log(0.4)]] * 2,
+        [[0.3, 0.1, 0.0], [0.3, 0.0, 0.1]],
+        covers=covers,
+    )
+    # The third has no class left outside the row's: its tail goes to these.
+    expected = [[0.1, 0.2, 0.2, 0.4, 0.1], [0.1, 0.7 / 3, 0.1, 1.4 / 3, 0.1]]
+    np.testing.assert_allclose(dense, expected, atol=3e-4)
+    np.testing.assert_allclose(dense.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_without_room_for_a_tail_the_top_is_renormalised():

@@ -16,7 +16,7 @@ from conftest import CLASSES, PER_CLASS, Dataset
 from aplantida_jax import files, paths
 from aplantida_jax.data import records, views
 from aplantida_jax.data.image_source import open_images
-from aplantida_jax.distill import labelling, predict
+from aplantida_jax.distill import labelling, predict, store
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import inference
@@ -59,8 +59,8 @@ def test_rows_are_the_teachers_probabilities(teacher):
     said = inference.run(config, best, split, label_map)
     expected = scipy.special.softmax(said.logits, axis=1)
     found = probabilities(soft.look_up(said.image_id))
-    # Half a step of the grid is 16 / 255 / 2 nats.
-    np.testing.assert_allclose(found, expected, rtol=0.04, atol=1e-6)
+    # Half a step of the grid is 16 / 255 / 2 nats; that the sum is 1 costs it again.
+    np.testing.assert_allclose(found, expected, rtol=0.065, atol=1e-6)
 
 
 def test_the_manifest_says_size_and_divergence(teacher):
@@ -78,31 +78,48 @@ def test_the_manifest_says_size_and_divergence(teacher):
     found = soft.look_up(said.image_id)
     packed = probabilities(found)
     missing = packed == 0  # what is left is spread evenly over these
-    packed += missing * (found["teacher_tail"] / missing.sum(axis=1))[:, None]
+    packed += missing * (found["teacher_tail"] / missing.sum(axis=1, keepdims=True))
     divergence = (dense * np.log(dense / packed)).sum(axis=1)
     assert metrics["kl_mean"] == pytest.approx(divergence.mean(), rel=0.01, abs=1e-6)
+    assert 0 < metrics["sum_error"] < 1e-6  # float32's
+    assert soft.sum_error() == metrics["sum_error"]
+    softened = [
+        p ** (1 / 3) / (p ** (1 / 3)).sum(1, keepdims=True) for p in (dense, packed)
+    ]
+    at_three = 9 * scipy.special.rel_entr(*softened).sum(axis=1).mean()
+    assert metrics["kl_temperature"] == config.distill.temperature == 3
+    assert metrics["kl_mean_at_temperature"] == pytest.approx(at_three, rel=0.01)
     high = np.percentile(divergence, 99)
     assert metrics["kl_99th_percentile"] == pytest.approx(high, rel=0.01, abs=1e-6)
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_an_interrupted_store_ends_with_the_same_bytes(teacher, monkeypatch, count):
+@pytest.mark.parametrize(("count", "left"), [(0, -1), (3, 1)])
+def test_an_interrupted_store_ends_as_an_undisturbed_one(
+    teacher, monkeypatch, count, left
+):
     config, workdir, _ = teacher
     config.predict.views = count
-    monkeypatch.setattr(labelling, "_SHARD_ROWS", 32 * max(1, count) + 2)
+    monkeypatch.setattr(labelling, "_BLOCK_ROWS", 32 * max(1, count) + 2)
+    monkeypatch.setattr(store, "_SHARD_ROWS", 32 * max(1, count) + 2)
+    monkeypatch.setattr(labelling, "_SAMPLE", 48 * max(1, count))
     predict.run(config, workdir)
-    whole = shards(config)
+    whole, out = shards(config), store_of(config)
+    metrics = files.read_json(out / "manifest.json", made_by="predict")["metrics"]
     assert len(whole) == 3
+    assert 0.3 * metrics["rows"] < metrics["kl_rows"] < 0.7 * metrics["rows"]
 
-    # As a kill after the first shard leaves it: no manifest, the others unnamed. And
+    # As a kill leaves it, after the first block or just before the manifest. And
     # whatever the batches are then.
-    out = store_of(config)
     (out / "manifest.json").unlink()
-    (out / "shard-00002.npy").unlink()
-    (out / "shard-00001.npy").write_bytes(b"")
+    if left >= 0:
+        (out / "shard-00002.rows").unlink()
+        shard = out / "shard-00001.rows"
+        shard.write_bytes(shard.read_bytes()[: 77 * left])
     config.eval.batch_size = 10
     predict.run(config, workdir)
     assert shards(config) == whole
+    again = files.read_json(out / "manifest.json", made_by="predict")["metrics"]
+    assert again == pytest.approx(metrics, rel=1e-3, abs=1e-6)
 
 
 class Stopping:
@@ -120,7 +137,8 @@ class Stopping:
 
 def test_sigterm_keeps_whole_shards_and_says_how_far_it_came(teacher, monkeypatch):
     config, workdir, label_map = teacher
-    monkeypatch.setattr(labelling, "_SHARD_ROWS", 32)
+    monkeypatch.setattr(labelling, "_BLOCK_ROWS", 32)
+    monkeypatch.setattr(store, "_SHARD_ROWS", 32)
     # Little ahead: when the 80th of 96 images is read, one shard or two are written.
     config.input.update({"threads": 1, "prefetch": 1})
     photos = list(
@@ -145,7 +163,8 @@ def test_views_are_recorded_and_each_has_its_own_row(teacher):
     predict.run(config, workdir)
     soft = SoftLabels(store_of(config), label_map=label_map, made_by="predict")
     assert len(soft) == 4 * IMAGES
-    assert soft.views == views.header(config, image_size=32)
+    resize = config.input.resize
+    assert soft.views == views.header(config, image_size=32, least_side=resize)
     ids = np.repeat(soft.image_id[:20], 4)
     number = np.tile(np.arange(4, dtype=np.uint8), 20)
     drawn = soft.view_records(ids, number)
@@ -153,7 +172,7 @@ def test_views_are_recorded_and_each_has_its_own_row(teacher):
     assert len(np.unique(drawn["seed"])) == len(drawn)
     found = probabilities(soft.look_up(ids, number)).reshape(20, 4, CLASSES)
     np.testing.assert_allclose(found.sum(axis=2), 1, atol=1e-6)
-    assert (found.std(axis=1).max(axis=1) > 1e-3).all()
+    assert (found.std(axis=1).max(axis=1) > 1e-4).all()
 
 
 def test_several_devices_share_the_batches(teacher):

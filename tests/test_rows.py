@@ -11,7 +11,6 @@ from aplantida_jax.data.view_record import RECORD
 from aplantida_jax.distill import rows
 from aplantida_jax.distill.rows import Layout
 from aplantida_jax.errors import UserError
-from aplantida_jax.train import losses
 
 
 def ids(count):
@@ -88,7 +87,7 @@ def test_bytes_and_what_is_read_are_those_of_the_naive_row(classes, k):
             probability,
             found["teacher_class"],
             found["teacher_logprob"],
-            found["teacher_tail"],
+            found["teacher_tail"][:, 0],
             strict=True,
         ):
             best = np.sort(np.argsort(-row, kind="stable")[:k])
@@ -112,7 +111,8 @@ def test_every_row_sums_to_one():
             logits = rng.normal(0, strength, (9, classes))
             found = rows.unpack(make(scipy.special.softmax(logits, 1), layout), layout)
             mass = np.exp(found["teacher_logprob"], dtype=np.float64).sum(axis=1)
-            np.testing.assert_allclose(mass + found["teacher_tail"], 1, atol=1e-6)
+            mass += found["teacher_tail"][:, 0]
+            np.testing.assert_allclose(mass, 1, atol=1e-6)
 
 
 def test_a_row_by_hand():
@@ -125,10 +125,10 @@ def test_a_row_by_hand():
     step = 16 / 255
     fallen = [0, round(np.log(2) / step), round(np.log(4) / step)]
     assert packed["fallen"].tolist() == [fallen] == [[0, 11, 22]]
-    assert packed["tail"].tolist() == [np.float16(np.log(0.125 / 0.875))]
+    assert packed["tail"].tolist() == [[np.float16(np.log(0.125 / 0.875))]]
     found = rows.unpack(packed, layout)
     assert found["teacher_class"].tolist() == [[1, 5, 6]]
-    tail = scipy.special.expit(float(packed["tail"][0]))
+    tail = scipy.special.expit(float(packed["tail"][0, 0]))
     shares = np.exp(-step * np.array([0, 11, 22]))
     expected = (1 - tail) * shares / shares.sum()
     np.testing.assert_allclose(np.exp(found["teacher_logprob"][0]), expected, rtol=1e-6)
@@ -138,6 +138,7 @@ def test_sizes():
     assert Layout(32, 8587).row_type.itemsize == 8 + 32 + 9 + 32 + 2 == 83
     assert 390 * 83 < 4 * 8587
     assert Layout(32, 8587, with_views=True).row_type.itemsize == 83 + 16
+    assert Layout(32, 8587, tails=3).row_type.itemsize == 87
     assert rows.row_type(32, 8587, True) == Layout(32, 8587, True).row_type
 
 
@@ -155,7 +156,7 @@ def test_extreme_classes_are_kept_exactly(classes):
         np.testing.assert_allclose(
             np.exp(found["teacher_logprob"][0, : len(kept)]), 1 / len(kept), rtol=1e-6
         )
-        assert found["teacher_tail"].tolist() == [0]
+        assert found["teacher_tail"].tolist() == [[0]]
 
 
 def test_the_bytes_do_not_depend_on_the_order_in_a_row():
@@ -189,7 +190,7 @@ def test_tails_near_nothing_and_near_everything():
             ids(1), np.array([[3]]), np.array([[1 - tail]]), [tail], Layout(1, 65_535)
         )
         found = rows.unpack(packed, Layout(1, 65_535))
-        assert found["teacher_tail"][0] == pytest.approx(tail, rel=0.01)
+        assert found["teacher_tail"][0, 0] == pytest.approx(tail, rel=0.01)
         kept = np.exp(found["teacher_logprob"][0, 0])
         assert kept == pytest.approx(1 - tail, rel=0.01)
 
@@ -200,7 +201,7 @@ def test_the_sums_of_a_float_softmax_are_taken(noise):
     values = np.array([[0.5 + noise, 0.5]])
     for tail in (0.0, -noise):
         packed = rows.pack(ids(1), np.array([[0, 2]]), values, [tail], layout)
-        assert rows.unpack(packed, layout)["teacher_tail"].tolist() == [0]
+        assert rows.unpack(packed, layout)["teacher_tail"].tolist() == [[0]]
 
 
 @pytest.mark.parametrize(
@@ -231,27 +232,16 @@ def test_views_are_kept_bit_for_bit():
         np.testing.assert_array_equal(value, plain[name])
 
 
-def test_the_divergence_is_that_of_what_the_loss_reads():
-    rng = np.random.default_rng(6)
-    mask = rng.random(40) < 0.7
-    logits = np.where(mask, rng.normal(0, 2, (30, 40)), -np.inf)
-    probability = scipy.special.softmax(logits, axis=1)
-    layout = Layout(8, 40)
-    packed = make(probability, layout)
-    found = rows.unpack(packed, layout)
-    dense = np.asarray(losses.expand_soft_labels(*found.values(), mask), np.float64)
-    expected = scipy.special.rel_entr(probability, dense).sum(axis=1)
-    actual = rows.divergence(probability, packed, layout, mask)
-    np.testing.assert_allclose(actual, expected, atol=1e-6)
-    assert actual.min() > 0
-
-
-def test_what_the_grid_costs_is_what_the_formula_says():
-    """All classes kept: what remains is the rounding of 16 / 255 nats."""
-    rng = np.random.default_rng(7)
-    probability = scipy.special.softmax(rng.normal(0, 2, (400, 32)), axis=1)
-    layout = Layout(32, 32)
-    found = rows.divergence(
-        probability, make(probability, layout), layout, np.ones(32, bool)
+def test_tails_of_teachers_by_hand():
+    """One that is 0, one in a quarter and one in an eighth of the mass."""
+    layout = Layout(2, 9, tails=3)
+    packed = rows.pack(
+        ids(1), np.array([[4, 7]]), np.array([[0.5, 0.125]]), [[0, 0.25, 0.125]], layout
     )
-    assert 0.5 < found.mean() / ((16 / 255) ** 2 / 24) <= 1
+    log_odds = np.log([0.25 / 0.625, 0.125 / 0.625]).astype(np.float16)
+    assert packed["tail"].tolist() == [[-np.inf, *log_odds]]
+    found = rows.unpack(packed, layout)
+    np.testing.assert_allclose(found["teacher_tail"], [[0, 0.25, 0.125]], rtol=1e-3)
+    kept = np.exp(found["teacher_logprob"], dtype=np.float64)
+    np.testing.assert_allclose(kept, [[0.5, 0.125]], rtol=16 / 255)
+    assert kept.sum() + found["teacher_tail"].sum() == pytest.approx(1, abs=1e-6)

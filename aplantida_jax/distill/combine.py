@@ -1,13 +1,10 @@
 """Stage combine: the teachers' stores -> one, by weight and region.
 
-A row of the result is the weighted mean of the *probabilities* of the teachers that
-have a row for the image (a regional teacher only has images of its region, and gives
-its classes only), with the weights renormalised over those, cut to the top k again.
-The classes of a row are the union of those that its teachers kept; everything else,
-their tails included, is the mixture's tail. Never is a row as long as the label map.
+Rows are mixed as `mixture` tells, in the order of the images' ids, and appended block
+by block; an interrupted stage goes on after the last. What the second cut to the top k
+costs is measured on a sample of the finished store.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +12,16 @@ import numpy as np
 from absl import logging
 
 from aplantida_jax import manifest, paths
-from aplantida_jax.data import labels
-from aplantida_jax.data.view_record import RECORD
-from aplantida_jax.distill.rows import Layout, pack, records, top, unpack
+from aplantida_jax.data import labels, views
+from aplantida_jax.distill import divergence, mixture
 from aplantida_jax.distill.store import SoftLabels, Writer
 from aplantida_jax.errors import UserError
 from aplantida_jax.progress import track
 
 _CHUNK = 4096  # rows at a time: three teachers' k = 32 take about 20 MB
-_SHARD_CHUNKS = 16
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Teacher:
-    """One of those to mix: its name, its weight before it is renormalised, its rows."""
-
-    name: str
-    weight: float
-    soft_labels: SoftLabels
+_BLOCK_CHUNKS = 16
+_SAMPLE = 1024  # images whose rows are compared with the mixture before the cut
+_DENSE_ROWS = 64  # as long as the label map, at a time: 5 MB for each teacher
 
 
 def run(config: Any, workdir: Path) -> None:
@@ -63,10 +52,15 @@ def run(config: Any, workdir: Path) -> None:
         made_by="combine",
         key=job.key,
         provenance=[e for teacher in teachers for e in teacher.soft_labels.provenance],
-        views=teachers[0].soft_labels.views,
+        regions=[r for teacher in teachers for r in teacher.soft_labels.regions],
+        views=views.shared([teacher.soft_labels.views for teacher in teachers]),
     )
     _combine(teachers, writer)
-    metrics = {"teachers": list(config.combine.teachers), **writer.metrics()}
+    metrics = {
+        "teachers": list(config.combine.teachers),
+        **writer.metrics(),
+        **_compare(config, teachers, label_map, out_dir),
+    }
     job.finish(outputs=writer.outputs, metrics=metrics, label_map=label_map.fingerprint)
     logging.info("combined in %s: %s", out_dir, writer.summary())
 
@@ -93,10 +87,10 @@ def _teacher_stores(config: Any) -> list[manifest.Input]:
 
 def _open(
     config: Any, inputs: list[manifest.Input], label_map: labels.LabelMap
-) -> list[Teacher]:
+) -> list[mixture.Teacher]:
     """The teachers' stores; refuses those that did not predict the same views."""
     teachers = [
-        Teacher(
+        mixture.Teacher(
             name,
             weight,
             SoftLabels(item.path.parent, label_map=label_map, made_by="predict"),
@@ -107,128 +101,60 @@ def _open(
     ]
     first = teachers[0].soft_labels.views or {"count": 0}
     for teacher in teachers:
-        views = teacher.soft_labels.views or {"count": 0}
-        odd = sorted(p for p in first | views if first.get(p) != views.get(p))
-        if odd:
-            said = "; ".join(f"{p}: {views.get(p)}, not {first.get(p)}" for p in odd)
-            raise _other_views(teacher, teachers[0], said)
+        shown = teacher.soft_labels.views or {"count": 0}
+        if odd := views.differing(first, shown):
+            said = "; ".join(f"{p}: {shown.get(p)}, not {first.get(p)}" for p in odd)
+            raise mixture.other_views(teacher, teachers[0], said)
     return teachers
 
 
-def _other_views(teacher: Teacher, first: Teacher, how: str) -> UserError:
-    return UserError(
-        f"the soft labels of {teacher.name} are of other views than those of "
-        f"{first.name} ({how}): run stage 'predict' of both with the same seed, "
-        "predict.views and augment"
-    )
-
-
-def _combine(teachers: list[Teacher], writer: Writer) -> None:
+def _combine(teachers: list[mixture.Teacher], writer: Writer) -> None:
     """Streams over all images that any teacher has seen, in the order of their ids."""
     ids = np.unique(np.concatenate([t.soft_labels.image_id for t in teachers]))
     ids = ids[writer.images_written :]
     step = max(1, _CHUNK // teachers[0].soft_labels.rows_an_image)
     pending: list[np.ndarray] = []
+    sum_error: list[float] = []
     starts = range(0, len(ids), step)
     for start in track(starts, total=len(starts), what="combine", unit="chunks"):
-        pending.append(mix(teachers, ids[start : start + step], writer.layout))
-        if len(pending) == _SHARD_CHUNKS:
-            writer.append(np.concatenate(pending))
-            pending = []
+        packed, error = mixture.mix(teachers, ids[start : start + step], writer.layout)
+        pending.append(packed)
+        sum_error.append(error.max())
+        if len(pending) == _BLOCK_CHUNKS:
+            writer.append(np.concatenate(pending), {"sum_error": [max(sum_error)]})
+            pending, sum_error = [], []
     if pending:
-        writer.append(np.concatenate(pending))
+        writer.append(np.concatenate(pending), {"sum_error": [max(sum_error)]})
 
 
-def mix(teachers: list[Teacher], image_id: np.ndarray, layout: Layout) -> np.ndarray:
-    """The weighted mixture of the teachers that know an image, in all of its views.
+def _compare(
+    config: Any,
+    teachers: list[mixture.Teacher],
+    label_map: labels.LabelMap,
+    where: Path,
+) -> dict[str, Any]:
+    """What cutting the mixture to the top k costs, see `divergence.metrics`.
 
-    Args:
-        teachers: of one label map and the same views.
-        image_id: uint64 [n], each known to at least one teacher.
-        layout: of the result.
-
-    Returns:
-        Packed rows [n * views], see `rows`.
-
-    Raises:
-        UserError: two teachers were shown something else as the same view.
+    Of a sample of the finished store: the same one, however often it was interrupted.
     """
-    views = teachers[0].soft_labels.rows_an_image
-    ids = np.repeat(image_id, views)
-    view = np.tile(np.arange(views, dtype=np.uint8), len(image_id))
-    columns = np.cumsum([0, *(t.soft_labels.layout.slots for t in teachers)])
-    classes = np.full((len(ids), columns[-1]), layout.classes, np.int64)
-    mass = np.zeros(classes.shape)
-    tail, total = np.zeros(len(ids)), np.zeros(len(ids))
-    seen = _Seen(ids) if layout.with_views else None
-    for teacher, start, stop in zip(teachers, columns, columns[1:], strict=False):
-        store, weight = teacher.soft_labels, teacher.weight
-        there = store.contains(ids)
-        packed = store.packed(ids[there], view[there] if store.views else None)
-        if seen:
-            seen.add(there, records(packed), teacher, teachers[0])
-        found = unpack(packed, store.layout)
-        kept = found["teacher_class"][:, : stop - start]
-        classes[there, start:stop] = np.where(kept < 0, layout.classes, kept)
-        logprob = found["teacher_logprob"][:, : stop - start]
-        mass[there, start:stop] = weight * np.exp(logprob, dtype=np.float64)
-        tail[there] += weight * found["teacher_tail"]
-        total[there] += weight
-    top_class, top_mass, rest = _merge(classes, mass, layout.slots)
-    shares = top_mass / total[:, None], (tail + rest) / total
-    return pack(ids, top_class, *shares, layout, seen.records if seen else None)
-
-
-def _merge(
-    classes: np.ndarray, mass: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Adds up what teachers give to the same class, and keeps the k greatest sums.
-
-    Args:
-        classes: int [n, m], a class at most once for each teacher.
-        mass: float [n, m].
-        k: how many.
-
-    Returns:
-        class int [n, k'], mass float [n, k'], and float [n], the mass that is left.
-    """
-    order = np.argsort(classes, axis=1, kind="stable")
-    classes = np.take_along_axis(classes, order, axis=1)
-    mass = np.take_along_axis(mass, order, axis=1)
-    first = np.ones(classes.shape, bool)
-    first[:, 1:] = classes[:, 1:] != classes[:, :-1]
-    summed = np.zeros_like(mass)
-    summed[first] = np.add.reduceat(mass.ravel(), np.flatnonzero(first))
-    column, top_mass, rest = top(summed, k)
-    return np.take_along_axis(classes, column, axis=1), top_mass, rest
-
-
-class _Seen:
-    """The views that teachers were shown; the same key must be the same view.
-
-    Attributes:
-        records: `data.view_record.RECORD` [n], what was shown.
-    """
-
-    def __init__(self, ids: np.ndarray):
-        self._ids = ids
-        self._known = np.zeros(len(ids), bool)
-        self.records = np.zeros(len(ids), RECORD)
-
-    def add(
-        self, there: np.ndarray, shown: np.ndarray, teacher: Teacher, first: Teacher
-    ) -> None:
-        """Adds what `teacher` was shown, at bool [n] `there`."""
-        before = self.records[there]
-        odd = self._known[there] & (_as_bytes(before) != _as_bytes(shown)).any(axis=1)
-        if odd.any():
-            image = int(self._ids[there][odd][0])
-            record = before[odd][0], shown[odd][0]
-            how = f"{int(odd.sum())} or more, e.g. image {image:016x}: {record}"
-            raise _other_views(teacher, first, how)
-        self.records[there] = shown
-        self._known |= there
-
-
-def _as_bytes(shown: np.ndarray) -> np.ndarray:
-    return shown.view(np.uint8).reshape(len(shown), -1)
+    made = SoftLabels(where, label_map=label_map, made_by="combine")
+    image = np.linspace(0, len(made.image_id) - 1, _SAMPLE).astype(np.int64)
+    ids = made.image_id[np.unique(image)]
+    view = (np.arange(len(ids)) % made.rows_an_image).astype(np.uint8)
+    temperature = config.distill.temperature
+    found: list[list[np.ndarray]] = [[], []]
+    for start in range(0, len(ids), _DENSE_ROWS):
+        part = slice(start, start + _DENSE_ROWS)
+        asked = ids[part], view[part] if made.views else None
+        dense, packed = mixture.dense_mean(teachers, *asked), made.packed(*asked)
+        for values, at in zip(found, (1.0, temperature), strict=True):
+            values.append(
+                divergence.divergence(
+                    *(dense, packed, made.layout, made.covers), temperature=at
+                )
+            )
+    plain, softened = map(np.concatenate, found)
+    measured = divergence.metrics(plain, softened, temperature=temperature)
+    cost, kept = divergence.in_words(measured), config.predict.top_k
+    logging.info("the cut costs %s: --config.predict.top_k=%d", cost, kept)
+    return measured

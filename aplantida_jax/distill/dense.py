@@ -8,7 +8,8 @@
 At the plan's size that is 30 GB, so rows are appended to a file beside the store first
 and no more than a few are ever in memory. An interrupted `predict` goes on with it: the
 file is cut to the rows that the store has committed. The `.npz` is made of it at the
-end, which for that moment takes the room twice.
+end, which for that moment takes the room twice, and sealed by its SHA-256 in a file
+beside it: without that seal it is not taken for what was made.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from aplantida_jax.progress import track
 
 NAME = "dense.npz"
 _ROWS = "dense.rows"  # what is appended to
+_SEAL = "dense.sha256"
 _CHUNK_BYTES = 64e6
 
 
@@ -40,7 +42,7 @@ def bytes_needed(images: int, classes: int) -> int:
 
 def discard(directory: Path) -> None:
     """Removes what an earlier job with dense soft labels left beside a store."""
-    for name in (NAME, _ROWS):
+    for name in (NAME, _ROWS, _SEAL):
         (Path(directory) / name).unlink(missing_ok=True)
 
 
@@ -65,7 +67,8 @@ class DenseWriter:
         self._directory.mkdir(parents=True, exist_ok=True)
         if self._is_made(store):
             return
-        (self._directory / NAME).unlink(missing_ok=True)
+        for name in (NAME, _SEAL):
+            (self._directory / name).unlink(missing_ok=True)
         size = self._path.stat().st_size if self._path.exists() else 0
         if size < store.rows_written * self._row_type.itemsize:
             logging.warning("%s lacks rows: predicting all again", self._path)
@@ -75,9 +78,13 @@ class DenseWriter:
             rows.truncate(store.rows_written * self._row_type.itemsize)
 
     def _is_made(self, store: Writer) -> bool:
-        """Whether an interrupted job got as far as the `.npz`."""
-        made = (self._directory / NAME).exists() and not self._path.exists()
-        return made and store.rows_written == self._images
+        """Whether an interrupted job got as far as the `.npz`, and it is whole."""
+        target, seal = self._directory / NAME, self._directory / _SEAL
+        if self._path.exists() or store.rows_written != self._images:
+            return False
+        if not (target.exists() and seal.exists()):
+            return False
+        return seal.read_bytes() == _seal(target)
 
     def _require_room(self, present: int) -> None:
         needed = bytes_needed(self._images, self._row_type["logits"].shape[0]) - present
@@ -109,17 +116,22 @@ class DenseWriter:
         with open(self._path, "ab") as out:
             os.fsync(out.fileno())
 
-    def finish(self) -> Path:
-        """Makes the `.npz` of all rows; its path."""
-        target = self._directory / NAME
+    def finish(self) -> list[Path]:
+        """Makes the `.npz` of all rows; its path and its seal's."""
+        target, seal = self._directory / NAME, self._directory / _SEAL
         if self._path.exists():
             rows = np.memmap(self._path, self._row_type, mode="r")
             if len(rows) != self._images:
                 raise ValueError(f"{len(rows)} rows appended, not {self._images}")
             with files.atomic_open(target) as out:
                 _write_npz(out, rows)
+            files.write_bytes(seal, _seal(target))
             self._path.unlink()
-        return target
+        return [target, seal]
+
+
+def _seal(target: Path) -> bytes:
+    return f"{files.sha256_file(target)}\n".encode()
 
 
 def _write_npz(out: BinaryIO, rows: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 A photo is found by the file's `image_id` where it has them, else by the order of the
 split file, and then the counts must agree. In either case the file's `indices` must be
-the split's labels. It goes on after the last whole shard.
+the split's labels. It goes on after the last whole block.
 """
 
 from pathlib import Path
@@ -13,14 +13,14 @@ import scipy.special
 from absl import logging
 
 from aplantida_jax import manifest, paths
-from aplantida_jax.data import labels, records
+from aplantida_jax.data import labels, records, regions
 from aplantida_jax.distill import rows
 from aplantida_jax.distill.dense_file import DenseFile
 from aplantida_jax.distill.store import Writer
 from aplantida_jax.progress import track
 
 _CHUNK_BYTES = 32e6  # of float32 logits at a time
-_SHARD_ROWS = 65_536
+_BLOCK_ROWS = 65_536
 
 
 def run(config: Any) -> None:
@@ -56,8 +56,10 @@ def run(config: Any) -> None:
         made_by="predict",
         key=job.key,
         provenance=[_ancestor(config, path)],
+        regions=[config.region],
     )
-    _import(source, row, image_id, writer)
+    covered = np.array(label_map.in_regions(regions.parse(config.region)))
+    _import(source, row, image_id, covered, writer)
     metrics = {**writer.metrics(), "imported": path.name}
     job.finish(outputs=writer.outputs, metrics=metrics, label_map=label_map.fingerprint)
     logging.info("%s in %s: %s", path, out_dir, writer.summary())
@@ -80,12 +82,20 @@ def _photos(source: DenseFile, split_path: Path) -> tuple[np.ndarray, np.ndarray
 
 
 def _import(
-    source: DenseFile, row: np.ndarray, image_id: np.ndarray, writer: Writer
+    source: DenseFile,
+    row: np.ndarray,
+    image_id: np.ndarray,
+    covered: np.ndarray,
+    writer: Writer,
 ) -> None:
-    """Appends what is missing, shard by shard, in the order of the file."""
+    """Appends what is missing, block by block, in the order of the file.
+
+    Classes that are not `covered`, bool [c], have no say, as in a teacher that runs.
+    """
     done = writer.rows_written
     row, image_id = row[done:], image_id[done:]
     pending: list[np.ndarray] = []
+    sum_error: list[float] = []
     chunk = max(1, int(_CHUNK_BYTES // (4 * source.classes)))
     chunks = source.logits(chunk)
     total = -(-source.count // chunk)
@@ -93,13 +103,13 @@ def _import(
         low, high = np.searchsorted(row, (start, start + len(logits)))
         if low == high:
             continue
-        probability = scipy.special.softmax(
-            logits[row[low:high] - start].astype(np.float64), axis=1
-        )
+        wanted = logits[row[low:high] - start].astype(np.float64)
+        probability = scipy.special.softmax(np.where(covered, wanted, -np.inf), axis=1)
         top = rows.top(probability, writer.layout.k)
         pending.append(rows.pack(image_id[low:high], *top, writer.layout))
-        if sum(len(part) for part in pending) >= _SHARD_ROWS:
-            writer.append(np.concatenate(pending))
-            pending = []
+        sum_error.append(float(rows.sum_error(top[1], top[2]).max()))
+        if sum(len(part) for part in pending) >= _BLOCK_ROWS:
+            writer.append(np.concatenate(pending), {"sum_error": [max(sum_error)]})
+            pending, sum_error = [], []
     if pending:
-        writer.append(np.concatenate(pending))
+        writer.append(np.concatenate(pending), {"sum_error": [max(sum_error)]})

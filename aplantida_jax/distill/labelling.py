@@ -1,8 +1,8 @@
 """A split through a teacher into a soft-label store.
 
 The device works all the time: decoding is threads ahead of it, and its next batch is
-under way while the host packs the last. Shards begin and end at the same images however
-often the work was interrupted.
+under way while the host packs the last. Blocks begin and end at the same images however
+often the work was interrupted, and what was measured of their rows is kept with them.
 """
 
 import time
@@ -17,14 +17,16 @@ from absl import logging
 from aplantida_jax.data import pipeline, view_batches
 from aplantida_jax.data.image_source import ImageSource
 from aplantida_jax.data.load import Examples
-from aplantida_jax.distill import dense, rows, store
+from aplantida_jax.distill import dense, divergence, rows, store
 from aplantida_jax.distill.teacher import Answer, Teacher
 from aplantida_jax.evaluate import all_devices
 from aplantida_jax.progress import track
 
 # What a kill costs: a GPU's few seconds, a quarter of an hour of a CPU with a ViT-B.
-_SHARD_ROWS = 2_048
-_SAMPLES = 32  # batches whose rows are compared with what they were before packing
+_BLOCK_ROWS = 2_048
+_SAMPLE = 4_096  # rows, about, that are compared with what they were before packing
+# What packing cost them at temperature 1 and at that of the distillation.
+_MEASURED = ("kl", "kl_at_temperature")
 
 
 class Labelling:
@@ -45,7 +47,8 @@ class Labelling:
     ):
         """
         Args:
-            config: `predict`, `input`, `augment`, `eval.batch_size` and `seed` count.
+            config: `predict`, `input`, `augment`, `eval.batch_size`, `seed` and
+                `distill.temperature` count.
             teacher: whom to ask.
             writer: of the store; it may have rows already.
             directory: of the store.
@@ -53,8 +56,9 @@ class Labelling:
         """
         self._config, self._teacher, self._writer = config, teacher, writer
         self._rows_an_image = max(1, config.predict.views)
-        self._pending = np.empty(0, writer.layout.row_type)
-        self._divergence: list[np.ndarray] = []
+        self._temperature: float = config.distill.temperature
+        self._sampled = min(1.0, _SAMPLE / max(1, images * self._rows_an_image))
+        self._pending = np.empty(0, _measured_type(writer.layout))
         self.outputs: list[Path] = []
         self._dense: dense.DenseWriter | None = None
         if config.predict.dense:
@@ -77,35 +81,29 @@ class Labelling:
             what=f"predict {config.name}",
             unit=f"batches of {size}",
         )
-        every = max(1, total // _SAMPLES)
-        answered = all_devices.answers(batches, self._teacher.ask)
-        for number, (batch, answer) in enumerate(answered):
-            self._add(batch, answer, is_sample=number % every == 0)
+        for batch, answer in all_devices.answers(batches, self._teacher.ask):
+            self._add(batch, answer)
         self._append(len(self._pending))
         if self._dense is not None:
-            self.outputs = [self._dense.finish()]
+            self.outputs = self._dense.finish()
         new = len(missing) * self._rows_an_image
         rate = new / (time.monotonic() - started)
         logging.info("predicted %d images, %.1f rows/s", len(missing), rate)
 
     def metrics(self) -> dict[str, Any]:
-        """The store's, and KL(dense || packed) in nats of a sample of the new rows."""
+        """The store's, and what packing costs, see `divergence.metrics`.
+
+        Of a sample of all rows, whichever process predicted them.
+        """
         metrics = self._writer.metrics()
         metrics["bytes_per_image"] = metrics["bytes_per_row"] * self._rows_an_image
-        if not self._divergence:
-            return {**metrics, "kl_rows": 0}
-        found = np.concatenate(self._divergence)
-        mean, high = float(found.mean()), float(np.percentile(found, 99))
-        logging.info(
-            "packing costs %.2g nats of KL on average, at most %.2g in 99 %% of %d "
-            "rows: --config.predict.top_k=%d",
-            mean,
-            high,
-            len(found),
-            self._config.predict.top_k,
-        )
-        sample = {"kl_rows": len(found), "kl_mean": mean, "kl_99th_percentile": high}
-        return {**metrics, **sample}
+        plain, softened = map(self._writer.measured, _MEASURED)
+        at = self._temperature
+        measured = divergence.metrics(plain, softened, temperature=at)
+        if measured["kl_rows"]:
+            cost, kept = divergence.in_words(measured), self._config.predict.top_k
+            logging.info("packing costs %s: --config.predict.top_k=%d", cost, kept)
+        return {**metrics, **measured}
 
     def _batches(
         self, config: Any, examples: Examples, images: ImageSource
@@ -119,7 +117,7 @@ class Labelling:
             resize=self._teacher.resize,
         )
 
-    def _add(self, batch: pipeline.Batch, answer: Answer, *, is_sample: bool) -> None:
+    def _add(self, batch: pipeline.Batch, answer: Answer) -> None:
         real = batch["mask"]
         wanted = ("image_id", "label", "record")
         kept = {name: batch[name][real] for name in wanted if name in batch}
@@ -127,35 +125,65 @@ class Labelling:
             np.asarray(answer[name])[real]
             for name in ("top_class", "probability", "tail")
         )
-        packed = rows.pack(
+        added = np.empty(len(tail), self._pending.dtype)
+        added["row"] = rows.pack(
             *(kept["image_id"], top_class, probability, tail),
             layout=self._writer.layout,
             views=kept.get("record"),
         )
-        if is_sample or self._dense is not None:
+        added["sum_error"] = rows.sum_error(probability, tail)
+        added["is_sampled"] = _is_sampled(kept["image_id"], self._sampled)
+        if self._dense is not None or added["is_sampled"].any():
             logits = np.asarray(answer["logits"])[real]
+            self._compare(logits, added)
             if self._dense is not None:
                 self._dense.append(kept["image_id"], kept["label"], logits)
-            if is_sample:
-                self._compare(logits, packed)
-        self._pending = np.concatenate([self._pending, packed])
-        each = self._rows_an_image  # of which all are in one shard
-        shard = max(each, _SHARD_ROWS // each * each)
-        while len(self._pending) >= shard:
-            self._append(shard)
+        self._pending = np.concatenate([self._pending, added])
+        each = self._rows_an_image  # of which all are in one block
+        block = max(each, _BLOCK_ROWS // each * each)
+        while len(self._pending) >= block:
+            self._append(block)
 
     def _append(self, count: int) -> None:
-        """A shard of the first `count` pending rows; none of nothing."""
-        if count:
-            if self._dense is not None:
-                self._dense.commit()
-            self._writer.append(self._pending[:count])
-            self._pending = self._pending[count:]
+        """A block of the first `count` pending rows; none of nothing."""
+        if not count:
+            return
+        if self._dense is not None:
+            self._dense.commit()
+        block, self._pending = self._pending[:count], self._pending[count:]
+        sample = block[block["is_sampled"]]
+        measured = {n: _rounded(sample[n]) for n in _MEASURED}
+        measured["sum_error"] = _rounded(block["sum_error"].max(keepdims=True))
+        self._writer.append(np.ascontiguousarray(block["row"]), measured)
 
-    def _compare(self, logits: np.ndarray, packed: np.ndarray) -> None:
-        probability = scipy.special.softmax(logits.astype(np.float64), axis=1)
-        self._divergence.append(
-            rows.divergence(
-                *(probability, packed, self._writer.layout), self._teacher.class_mask
+    def _compare(self, logits: np.ndarray, added: np.ndarray) -> None:
+        """Measures what packing cost the sampled rows."""
+        at = np.flatnonzero(added["is_sampled"])
+        if not len(at):
+            return
+        probability = scipy.special.softmax(logits[at].astype(np.float64), axis=1)
+        packed = np.ascontiguousarray(added["row"][at])
+        for name, temperature in zip(_MEASURED, (1.0, self._temperature), strict=True):
+            added[name][at] = divergence.divergence(
+                *(probability, packed, self._writer.layout),
+                self._teacher.class_mask[None],
+                temperature=temperature,
             )
-        )
+
+
+def _measured_type(layout: rows.Layout) -> np.dtype:
+    """A packed row and what was measured of it."""
+    fields = [("row", layout.row_type), ("sum_error", "f8"), ("is_sampled", "?")]
+    return np.dtype([*fields, *((name, "f8") for name in _MEASURED)])
+
+
+def _is_sampled(image_id: np.ndarray, share: float) -> np.ndarray:
+    """Which images uint64 [n] are of the sample, by their ids alone; bool [n]."""
+    # Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4).
+    mixed = (image_id * np.uint64(0x9E37_79B9_7F4A_7C15)) >> np.uint64(32)
+    return mixed < share * 2**32
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """To the digits that are worth their place in store.json."""
+    return [float(f"{value:.6g}") for value in values.tolist()]

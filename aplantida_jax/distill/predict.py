@@ -84,8 +84,8 @@ def _label(
 
 def _examples(config: Any, split_path: Path, images: ImageSource) -> Examples:
     """The split, with smart-crop boxes where its views are cropped by them."""
-    of_view = True if config.predict.views else config.input.eval_smart_crop
-    smart_crop = config.input.smart_crop and of_view and not config.dry_run
+    of_view = "smart_crop" if config.predict.views else "eval_smart_crop"
+    smart_crop = config.input[of_view] and not config.dry_run
     return pipeline.read_examples(config, split_path, images, smart_crop=smart_crop)
 
 
@@ -109,7 +109,9 @@ def _foresee(config: Any, images: int, classes: int) -> None:
 def _writer(
     config: Any, best: checkpoint.Best, label_map: labels.LabelMap, job: manifest.Job
 ) -> store.Writer:
-    size = best.info["model"]["image_size"]
+    size, resize = best.info["model"]["image_size"], best.info["input"]["resize"]
+    least = pipeline.least_side(image_size=size, resize=resize)
+    header = views.header(config, image_size=size, least_side=least)
     return store.Writer(
         job.out_dir,
         k=config.predict.top_k,
@@ -120,5 +122,6 @@ def _writer(
             {"name": config.name, "kind": "teacher", "licences": []},
             *best.info["provenance"],
         ],
-        views=views.header(config, image_size=size) if config.predict.views else None,
+        regions=[best.info["region"]],
+        views=header if config.predict.views else None,
     )

@@ -1,9 +1,10 @@
-"""The packed row of a soft label: k classes, their probabilities and the tail's mass.
+"""The packed row of a soft label: k classes, their probabilities and the tails' mass.
 
     image_id   uint64
     low, high  the kept classes as an Elias-Fano sequence
     fallen     uint8 [k]: how far under the row's greatest each log-probability is
-    tail       float16: log-odds of the mass outside the kept classes
+    tail       float16 [t]: log-odds of the mass outside the kept classes, one for each
+               teacher: what a teacher has there is of the classes that it covers alone
     and the fields of `data.view_record.RECORD`, when views were recorded
 
 Classes: sorted, each split into `low_bits` low bits, stored as they are, and high bits,
@@ -13,12 +14,12 @@ by content and address of static files", JACM 21; Fano 1971; the form of Vigna 2
 "Quasi-succinct indices", section 3). Fewer classes than k set fewer bits.
 
 Probabilities: on a grid of 16 / 255 nats, clamped at 16 nats, where a class has 1e-7 of
-the greatest; a reader scales them to fill what the tail leaves, so that every row sums
-to 1. Rounding costs 16^2 / 255^2 / 24 = 1.6e-4 nats of KL at most on average. The
-tail's log-odds, and not the tail, because they keep both a small tail and a small rest.
+the greatest; a reader scales them to fill what the tails leave, so that every row sums
+to 1. Rounding costs 16^2 / 255^2 / 24 = 1.6e-4 nats of KL at most on average. A tail's
+log-odds are against the kept classes: they keep both a small tail and a small rest.
 
-At 8,587 classes and k = 32 a row takes 8 + 32 + 9 + 32 + 2 = 83 bytes, 16 more with a
-view, where float32 for all classes take 34,348.
+At 8,587 classes and k = 32 a teacher's row takes 8 + 32 + 9 + 32 + 2 = 83 bytes, one of
+three teachers 87, 16 more with a view, where float32 for all classes take 34,348.
 """
 
 import dataclasses
@@ -42,11 +43,13 @@ class Layout:
         k: classes kept a row, if there are as many.
         classes: of the label map.
         with_views: whether a row tells the view that it was predicted from.
+        tails: teachers that the row is of.
     """
 
     k: int
     classes: int
     with_views: bool = False
+    tails: int = 1
 
     @property
     def slots(self) -> int:
@@ -69,7 +72,7 @@ class Layout:
             fields.append(("low", "u1", (_bytes(self.slots * self.low_bits),)))
         fields.append(("high", "u1", (_bytes(self.high_bits),)))
         fields.append(("fallen", "u1", (self.slots,)))
-        fields.append(("tail", "<f2"))
+        fields.append(("tail", "<f2", (self.tails,)))
         views = RECORD.descr if self.with_views else []
         return np.dtype(fields + views)
 
@@ -123,8 +126,8 @@ def pack(
         image_id: uint64 [n].
         top_class: int [n, m], m <= `layout.slots`; distinct in a row, in any order.
         top_probability: float [n, m]; a class with 0 is not kept.
-        tail: float [n], the sum of all others. Not 1 minus the kept ones, which in
-            float32 is noise where they are nearly all.
+        tail: float [n, t], each teacher's sum of all others; [n] for one teacher. Not
+            1 minus the kept ones, which in float32 is noise where they are nearly all.
         layout: of the rows.
         views: RECORD [n] with `layout.with_views`.
 
@@ -136,6 +139,7 @@ def pack(
     """
     probability = np.asarray(top_probability, np.float64)
     tail = np.maximum(np.asarray(tail, np.float64), 0)
+    tail = tail.reshape(len(probability), layout.tails)
     _check(image_id, probability, tail)
     classes = np.where(probability > 0, top_class, layout.classes)
     order = np.argsort(classes, axis=1, kind="stable")  # the kept ones first
@@ -150,19 +154,29 @@ def pack(
     return packed
 
 
+def sum_error(top_probability: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """|sum - 1| of rows as `pack` is given them, float64 [n].
+
+    A packed row says nothing of it: a reader scales it to sum to 1.
+    """
+    mass = np.asarray(top_probability, np.float64).sum(axis=1)
+    return np.abs(mass + np.asarray(tail, np.float64).reshape(len(mass), -1).sum(1) - 1)
+
+
 def unpack(rows: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
     """What a reader makes of rows [n].
 
     Returns:
         teacher_class int32 [n, k], ascending, then -1; teacher_logprob float32 [n, k],
-        -inf where there is no class; teacher_tail float32 [n]. A row's exp of
+        -inf where there is no class; teacher_tail float32 [n, t]. A row's exp of
         teacher_logprob and teacher_tail sum to 1.
     """
     classes, there = _read_classes(rows, layout)
     log_odds = rows["tail"].astype(np.float64)
     relative = np.where(there, rows["fallen"] * (-_DEPTH / _STEPS), -np.inf)
     mass = np.exp(relative).sum(axis=1)
-    log_kept = -np.logaddexp(0, log_odds)  # log of what the tail leaves
+    # Log of what the tails leave.
+    log_kept = -np.logaddexp(0, scipy.special.logsumexp(log_odds, axis=1))
     logprob = relative + (log_kept - np.log(mass))[:, None]
     missing = ((0, 0), (0, layout.k - layout.slots))
     return {
@@ -170,7 +184,7 @@ def unpack(rows: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
         "teacher_logprob": np.pad(
             logprob.astype(np.float32), missing, constant_values=-np.inf
         ),
-        "teacher_tail": scipy.special.expit(log_odds).astype(np.float32),
+        "teacher_tail": np.exp(log_odds + log_kept[:, None]).astype(np.float32),
     }
 
 
@@ -179,32 +193,6 @@ def records(rows: np.ndarray) -> np.ndarray:
     found = np.empty(len(rows), RECORD)
     _copy_fields(rows, found)
     return found
-
-
-def divergence(
-    probability: np.ndarray, rows: np.ndarray, layout: Layout, class_mask: np.ndarray
-) -> np.ndarray:
-    """What packing costs: KL(dense || packed) in nats, float64 [n].
-
-    Args:
-        probability: float [n, c], the rows before packing.
-        rows: [n], what `pack` made of them.
-        layout: of the rows.
-        class_mask: bool [c], classes that the teacher covers; a reader spreads the tail
-            evenly over those that a row does not keep, as `losses.expand_soft_labels`.
-    """
-    found = unpack(rows, layout)
-    count, classes = probability.shape
-    at, slot = np.nonzero(found["teacher_class"] >= 0)
-    column = found["teacher_class"][at, slot]
-    packed = np.zeros((count, classes))
-    packed[at, column] = np.exp(found["teacher_logprob"][at, slot], dtype=np.float64)
-    rest = np.broadcast_to(class_mask, packed.shape).copy()
-    rest[at, column] = False
-    share = found["teacher_tail"] / np.maximum(rest.sum(axis=1), 1)
-    packed += rest * share[:, None]
-    packed /= packed.sum(axis=1, keepdims=True)
-    return scipy.special.rel_entr(probability.astype(np.float64), packed).sum(axis=1)
 
 
 def _copy_fields(source: np.ndarray, target: np.ndarray) -> None:
@@ -216,22 +204,22 @@ def _copy_fields(source: np.ndarray, target: np.ndarray) -> None:
 def _check(image_id: np.ndarray, probability: np.ndarray, tail: np.ndarray) -> None:
     """UserError unless every row is a distribution of which something is kept."""
     mass = probability.sum(axis=1)
-    wrong = ~(np.abs(mass + tail - 1) <= _SUM_TOLERANCE) | (mass == 0)
+    total = mass + tail.sum(axis=1)
+    wrong = ~(np.abs(total - 1) <= _SUM_TOLERANCE) | (mass == 0)
     wrong |= ~(probability >= 0).all(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise _no_distribution(
-            f"image {int(image_id[row]):016x}: {mass[row] + tail[row]:g}"
-        )
+        raise _no_distribution(f"image {int(image_id[row]):016x}: {total[row]:g}")
 
 
 def _write_probabilities(
     packed: np.ndarray, probability: np.ndarray, tail: np.ndarray
 ) -> None:
-    """Of probabilities [n, m] and tails [n]; 0 is of no class."""
+    """Of probabilities [n, m] and tails [n, t]; 0 is of no class."""
     with np.errstate(divide="ignore"):
         logprob = np.log(probability)
-        packed["tail"] = np.log(tail) - np.log(probability.sum(axis=1))
+        kept = probability.sum(axis=1, keepdims=True)
+        packed["tail"] = np.log(tail) - np.log(kept)
     fallen = (logprob.max(axis=1, keepdims=True) - logprob) * (_STEPS / _DEPTH)
     fallen = np.where(probability > 0, np.rint(np.minimum(fallen, _STEPS)), 0)
     packed["fallen"][:, : fallen.shape[1]] = fallen

@@ -1,37 +1,39 @@
 """Soft labels on disk: packed top-k rows, keyed by image and view.
 
-    <store>/store.json        what it is of, see `store_file`
-    <store>/shard-00000.npy   structured rows, see `rows`
+    <store>/store.json         what it is of, see `store_file`
+    <store>/shard-00000.rows   the bytes of structured rows, see `rows`
 
-With views the rows of an image follow each other, one for each view, in one shard.
+With views the rows of an image follow each other, one for each view, in one block.
 
-Append-only: a shard is written whole, then store.json names it with its SHA-256; an
-interrupted writer goes on after the last whole one. Readers verify the hashes once at
-opening and then map the shards into memory, so that random access loads nothing else.
+Append-only: a block is written behind those of its shard, then store.json names it with
+its SHA-256; an interrupted writer goes on after the last whole one. Shards are many
+blocks long, for each takes a file descriptor of a reader: it verifies the hashes once
+at opening and then maps the shards into memory, so that random access loads nothing
+else.
 """
 
-import hashlib
-import io
-import itertools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aplantida_jax import files, manifest
+from aplantida_jax import manifest
+from aplantida_jax.data import regions
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.distill import store_file
 from aplantida_jax.distill.rows import Layout, records, unpack
+from aplantida_jax.distill.store_file import are_whole_images
 from aplantida_jax.errors import UserError
 
-_CHUNK = 65_536  # rows unpacked at a time
+_SHARD_ROWS = 65_536  # 593,000 images in 4 views are 37 files
 
 
 class Writer:
-    """Appends shards to a store; opening an unfinished one goes on after its last.
+    """Appends blocks to a store; opening an unfinished one goes on after its last.
 
-    From the first damaged shard on, an earlier writer's work is done again.
+    From the first damaged block on, an earlier writer's work is done again.
 
     Attributes:
         layout: of the rows to append.
@@ -46,6 +48,7 @@ class Writer:
         made_by: str,
         key: str,
         provenance: list[dict[str, Any]],
+        regions: Sequence[str] = ("",),
         views: dict[str, Any] | None = None,
     ):
         """Opens `directory`.
@@ -57,12 +60,13 @@ class Writer:
             made_by: the writing stage.
             key: that of the stage's job: other inputs start a new store.
             provenance: ancestors of the teachers, for the licence verdict.
+            regions: of each teacher, which covers their classes; "" is all.
             views: {"count": rows an image, "seed": of the views, "augment": what they
                 were drawn and coloured with}; None for one row of the evaluation view.
         """
         self._directory = Path(directory)
         self._rows_an_image = views["count"] if views else 1
-        self.layout = Layout(k, len(label_map), with_views=views is not None)
+        self.layout = Layout(k, len(label_map), views is not None, len(regions))
         self._described: dict[str, Any] = {
             "k": k,
             "classes": len(label_map),
@@ -70,6 +74,7 @@ class Writer:
             "made_by": made_by,
             "key": key,
             "provenance": provenance,
+            "regions": [*regions],
             "views": views,
         }
         self._described["shards"] = self._whole_shards()
@@ -82,13 +87,12 @@ class Writer:
             self._describe()
         else:
             (self._directory / "store.json").unlink(missing_ok=True)
-        named = {shard["file"] for shard in self._described["shards"]}
-        for path in self._directory.glob("shard-*.npy"):
-            if path.name not in named:
-                path.unlink()
+        store_file.keep_only(
+            self._directory, self._described["shards"], self.layout.row_type
+        )
 
     def _whole_shards(self) -> list[dict[str, Any]]:
-        """What an earlier writer of this job left, up to the first damaged shard."""
+        """What an earlier writer of this job left, up to the first damaged block."""
         try:
             found = store_file.read(self._directory, self._described["made_by"])
         except UserError:  # nothing there, or nothing that can be trusted
@@ -96,12 +100,7 @@ class Writer:
         shards = found.pop("shards")
         if found != json.loads(json.dumps(self._described)):  # tuples become lists
             return []
-        return list(
-            itertools.takewhile(
-                lambda shard: store_file.is_whole(self._directory, shard),
-                shards,
-            )
-        )
+        return store_file.whole(self._directory, shards, self.layout.row_type)
 
     def start_over(self) -> None:
         """Removes every row."""
@@ -113,7 +112,7 @@ class Writer:
 
     @property
     def rows_written(self) -> int:
-        return sum(shard["rows"] for shard in self._described["shards"])
+        return sum(store_file.row_count(shard) for shard in self._described["shards"])
 
     @property
     def images_written(self) -> int:
@@ -135,6 +134,7 @@ class Writer:
             "bytes_per_row": size,
             "bytes_of_dense_float32": dense,
             "dense_over_packed": dense / size,
+            "sum_error": self.measured("sum_error").max(initial=0.0),
         }
 
     def summary(self) -> str:
@@ -144,26 +144,35 @@ class Writer:
             "float32 for all classes".format(**self.metrics())
         )
 
-    def append(self, rows: np.ndarray) -> None:
-        """Adds one shard of whole images.
+    def append(
+        self, rows: np.ndarray, measured: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
+        """Adds one block of whole images.
+
+        Args:
+            rows: [n] of `layout.row_type`.
+            measured: what its maker measured of them, by name, to be kept with them;
+                "sum_error" is read by `SoftLabels.sum_error`.
 
         Raises:
-            ValueError: rows of another layout, or an image without all of its views.
+            ValueError: rows of another layout, none, or an image without all of its
+                views.
         """
         if rows.dtype != self.layout.row_type:
             raise ValueError(f"rows of {rows.dtype}, not of {self.layout.row_type}")
-        if not _are_whole_images(rows, self._rows_an_image):
+        if not len(rows) or not are_whole_images(rows, self._rows_an_image):
             raise ValueError(f"not {self._rows_an_image} views of each image, in order")
-        name = f"shard-{len(self._described['shards']):05d}.npy"
-        buffer = io.BytesIO()
-        np.save(buffer, rows, allow_pickle=False)
-        content = buffer.getbuffer()
-        files.write_bytes(self._directory / name, content)
-        sha256 = hashlib.sha256(content).hexdigest()
-        self._described["shards"].append(
-            {"file": name, "rows": len(rows), "sha256": sha256}
-        )
+        shards = self._described["shards"]
+        if not shards or store_file.row_count(shards[-1]) + len(rows) > _SHARD_ROWS:
+            shards.append({"file": f"shard-{len(shards):05d}.rows", "blocks": []})
+        block = store_file.write_block(self._directory, shards[-1], rows)
+        kept = {name: [*values] for name, values in (measured or {}).items()}
+        shards[-1]["blocks"].append({**block, "measured": kept})
         self._describe()
+
+    def measured(self, name: str) -> np.ndarray:
+        """What was kept under a name with the rows, float64 [m], in their order."""
+        return store_file.measured(self._described["shards"], name)
 
 
 class SoftLabels:
@@ -172,6 +181,8 @@ class SoftLabels:
     Attributes:
         layout: of its rows.
         provenance: ancestors of the teachers, for the licence verdict.
+        regions: of each teacher; "" is all.
+        covers: bool [t, c], the classes that each teacher covers.
         views: {"count", "seed", "augment"} of the recorded views; None without.
         rows_an_image: views of each image, or 1.
         image_id: uint64 [images], sorted.
@@ -188,9 +199,16 @@ class SoftLabels:
         self.provenance: list[dict[str, Any]] = described["provenance"]
         self.views: dict[str, Any] | None = described["views"]
         self.rows_an_image: int = self.views["count"] if self.views else 1
+        self.regions: list[str] = described["regions"]
+        self.covers = np.array(
+            [label_map.in_regions(regions.parse(region)) for region in self.regions]
+        )
         with_views = self.views is not None
-        self.layout = Layout(described["k"], len(label_map), with_views)
-        self._shards = [self._open(shard) for shard in described["shards"]]
+        self.layout = Layout(
+            described["k"], len(label_map), with_views, len(self.regions)
+        )
+        self._described: list[dict[str, Any]] = described["shards"]
+        self._shards = [self._open(shard) for shard in self._described]
         if not self._shards:
             raise UserError(f"{path} is empty: run stage '{made_by}' again")
         self._first_row = np.cumsum([0, *(len(shard) for shard in self._shards)])
@@ -211,28 +229,21 @@ class SoftLabels:
         return len(self.image_id) * self.rows_an_image
 
     def _open(self, shard: dict[str, Any]) -> np.ndarray:
-        path = self._where.parent / shard["file"]
-        if not store_file.is_whole(self._where.parent, shard):
-            raise UserError(f"{path} is damaged: run stage '{self._made_by}' again")
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        if rows.dtype != self.layout.row_type or not _are_whole_images(
-            rows, self.rows_an_image
-        ):
-            raise UserError(
-                f"{path} has other rows than {self._where} says: run stage "
-                f"'{self._made_by}' again"
-            )
-        return rows
+        directory, row_type = self._where.parent, self.layout.row_type
+        path, count = directory / shard["file"], store_file.row_count(shard)
+        if store_file.whole(directory, [shard], row_type) == [shard]:
+            rows = np.memmap(path, row_type, mode="r", shape=(count,))
+            if are_whole_images(rows, self.rows_an_image):
+                return rows
+        raise UserError(f"{path} is damaged: run stage '{self._made_by}' again")
 
-    def sum_error(self) -> float:
-        """How far from 1 the sum of a row may be: the greatest |sum - 1|."""
-        worst = 0.0
-        for shard in self._shards:
-            for start in range(0, len(shard), _CHUNK):
-                found = unpack(shard[start : start + _CHUNK], self.layout)
-                mass = np.exp(found["teacher_logprob"], dtype=np.float64).sum(axis=1)
-                worst = max(worst, np.abs(mass + found["teacher_tail"] - 1).max())
-        return worst
+    def sum_error(self) -> float | None:
+        """The greatest |sum - 1| of what was packed; None where nobody measured it.
+
+        Not of the rows themselves: a reader scales them to sum to 1.
+        """
+        found = store_file.measured(self._described, "sum_error")
+        return float(found.max()) if len(found) else None
 
     def contains(self, image_id: np.ndarray) -> np.ndarray:
         """bool [n]: which of the ids uint64 [n] are there."""
@@ -283,14 +294,3 @@ class SoftLabels:
             here = shard_of == shard
             rows[here] = self._shards[shard][row[here] - self._first_row[shard]]
         return rows
-
-
-def _are_whole_images(rows: np.ndarray, rows_an_image: int) -> bool:
-    """Whether each image has its views 0, 1, ... one after the other."""
-    if rows.ndim != 1 or len(rows) % rows_an_image:
-        return False
-    if "view" not in (rows.dtype.names or ()):
-        return True
-    ids = rows["image_id"].reshape(-1, rows_an_image)
-    views = rows["view"].reshape(-1, rows_an_image)
-    return bool((ids == ids[:, :1]).all() and (views == np.arange(rows_an_image)).all())
