@@ -35,9 +35,10 @@ _CHOICES = {
 _NAMES = (
     *("name", "model.init_from", "distill.soft_labels", "combine.teachers"),
     *("export.run", "export.name", "export.version", "report.version", "report.runs"),
+    "compare.name",
 )
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-_OPTIONAL_NAMES = ("model.init_from",)
+_OPTIONAL_NAMES = ("model.init_from", "compare.name")
 # A password has no place on a command line, which every user of a machine can see.
 _ADDRESS_VARIABLE = "APLANTIDA_MONGODB_URI"
 DEFAULT_ADDRESS = "mongodb://localhost:27017/"

@@ -48,6 +48,7 @@ BOUNDS: dict[str, Bounds | Several] = {
     "augment.hue": Bounds(0, 0.5),  # half a turn either way is all of them
     "augment.blur": _PROBABILITY,
     "augment.blur_sigma": Several(2, Bounds(0.01, 100), rising=True),
+    "augment.blur_side": Bounds(8, 8192),
     "augment.erasing": _PROBABILITY,
     "augment.erasing_area": Several(2, Bounds(0, 1), rising=True),
     "augment.erasing_aspect": Bounds(0.01, 1),
@@ -71,6 +72,7 @@ BOUNDS: dict[str, Bounds | Several] = {
     "train.log_every": _COUNT,
     "train.checkpoint_minutes": Bounds(0, 1e6),
     "train.keep_epochs": _COUNT,
+    "distill.teacher_batch_size": _COUNT_OR_NONE,
     "distill.temperature": Bounds(0.01, 1000),
     "distill.kl_weight": _WEIGHT,
     "distill.ce_weight": _WEIGHT,
@@ -87,6 +89,7 @@ BOUNDS: dict[str, Bounds | Several] = {
     "calibrate.vector_folds": Bounds(2, 1000, off=-1),
     "calibrate.vector_penalty": Bounds(1e-6, 1e9),
     "calibrate.threshold_step": Bounds(0.0001, 1),
+    "out_of_distribution.drawn": Bounds(0, 10_000),
     "out_of_distribution.examples": Bounds(1, 200),
     "export.validation_images": _COUNT,
 }

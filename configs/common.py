@@ -51,14 +51,7 @@ def base(name: str, stage: str, variant: str = "") -> ConfigDict:
     config.eval = _eval()
     config.compare = _compare()
     config.calibrate = _calibrate()
-    config.out_of_distribution = ConfigDict(
-        {
-            # A folder of pictures that show none of the plants, in a sub-folder for
-            # each kind; "" asks about held-out species only.
-            "images_dir": "",
-            "examples": 12,  # of wrong answers, the most certain, in the picture
-        }
-    )
+    config.out_of_distribution = _out_of_distribution()
     config.export = _export()
     config.report = _report()
     return config
@@ -133,7 +126,8 @@ def _augment() -> ConfigDict:
             "saturation": 0.3,
             "hue": 0.15,  # turns
             "blur": 0.1,  # probability
-            "blur_sigma": (0.3, 1.2),  # standard deviation, in output pixels
+            "blur_sigma": (0.3, 1.2),  # standard deviation, in pixels of a picture of
+            "blur_side": 384,  # so many a side, whatever size it is rendered at
             "erasing": 0.0,  # probability
             "erasing_area": (0.02, 0.33),  # share of the picture, before it is clipped
             "erasing_aspect": 0.3,  # height / width at least, and 1 / this at most
@@ -187,6 +181,9 @@ def _distill() -> ConfigDict:
             # "precomputed" reads the combined soft labels; "online" runs the teachers
             # of `combine`, with its weights, on the very images that the student sees.
             "mode": "none",
+            # Images that a device asks online teachers about at a time, to save memory:
+            # a divisor of its share of train.batch_size. 0 is all of them.
+            "teacher_batch_size": 0,
             "soft_labels": "combined",  # name of the store
             "temperature": 3.0,
             "kl_weight": 0.7,  # times T^2 KL(teacher || student)
@@ -243,6 +240,7 @@ def _compare() -> ConfigDict:
             # Evaluated experiments, two or more; the first is the reference. "a+b+c" is
             # one way of training with several seeds, compared as the mean of its runs.
             "runs": ("teacher_global", "student_distill", "student_finetune"),
+            "name": "",  # keeps it apart from others of the split; the report's is ""
         }
     )
 
@@ -256,10 +254,23 @@ def _calibrate() -> ConfigDict:
             "genus_threshold_range": (0.40, 0.99),
             "threshold_step": 0.01,
             # Vector scaling, measured beside the temperature: in so many folds of val,
-            # -1 leaves it out (three minutes for 12,000 photos of 8,587 classes); its
-            # pull towards the temperature, in photos of a class.
+            # -1 leaves it out (three minutes for 12,000 photos of 8,587 classes, of
+            # which it takes 20,000 at most); its pull towards the temperature, a
+            # constant that is not tuned.
             "vector_folds": 5,
             "vector_penalty": 30.0,
+        }
+    )
+
+
+def _out_of_distribution() -> ConfigDict:
+    return ConfigDict(
+        {
+            # A folder of pictures that show none of the plants, in a sub-folder for
+            # each kind; "" has so many of each of nine kinds drawn, 0 none.
+            "images_dir": "",
+            "drawn": 24,
+            "examples": 12,  # of wrong answers, the most certain, in the picture
         }
     )
 

@@ -56,9 +56,11 @@ def _dataset() -> ConfigDict:
             "synonyms": "",  # JSON file {"synonym": "accepted name"}
             # Species that nothing is trained on: this share of them, by a hash of name
             # and seed, and those of these names. Stage out_of_distribution asks the
-            # student about their photos.
+            # student about their photos. Subspecies go with their species.
             "hold_out_share": 0.0,
             "hold_out": (),
+            # And those with too few photos to be a class, which costs no class.
+            "hold_out_rare": True,
         }
     )
 

@@ -31,6 +31,7 @@ def student(config: ConfigDict) -> None:
             "head_rank": 256,
         }
     )
+    config.augment.blur_side = 224
     config.input.resize = 256
     config.train.update(
         {
@@ -69,7 +70,7 @@ def demo_teacher(config: ConfigDict) -> None:
     )
     config.model.dropout = 0.1
     config.input.resize = 72
-    config.augment.mixup_probability = 0.0
+    config.augment.update({"blur_side": 64, "mixup_probability": 0.0})
     config.train.update(
         {
             "batch_size": 64,
@@ -95,7 +96,7 @@ def demo_student(config: ConfigDict) -> None:
         }
     )
     config.input.resize = 72
-    config.augment.mixup_probability = 0.0
+    config.augment.update({"blur_side": 64, "mixup_probability": 0.0})
     config.train.update({"batch_size": 32, "log_every": 20, "warmup_epochs": 1.0})
 
 
@@ -153,7 +154,7 @@ def photos_student(config: ConfigDict) -> None:
     )
     # As the weights were trained: RGB scaled to -1..1.
     config.input.update({"resize": 144, "mean": (0.5,) * 3, "std": (0.5,) * 3})
-    config.augment.mixup_probability = 0.0
+    config.augment.update({"blur_side": 128, "mixup_probability": 0.0})
     config.train.update(
         {
             "batch_size": 64,

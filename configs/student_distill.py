@@ -10,12 +10,19 @@ student sees, mixup and CutMix included, and no store is read; patience pays, so
 
     --config.distill.mode=online --config.train.epochs=300 --config.train.patience=300
 
-The teachers only answer, but do so at their own size. Where 12 GB are too little for
-them and the student's 128 images, an update of the same images in parts:
+The teachers only answer, but do so at their own size. --dry_run says the memory that
+they take; asked in parts they need less, and say the same to float rounding:
 
-    --config.train.batch_size=32 --config.train.accumulate=4
+    --config.distill.teacher_batch_size=8
 
-`--config.distill.ce_weight=0` learns without labels, from the teachers alone. `:photos`
+And the time, an estimate that no such card has run: a ViT-B/16 at 384 pixels takes 111
+GFLOP an image, so three of them for 600,000 images at 25 TFLOP/s, the most that an RTX
+3060 has for bfloat16, 2.2 hours an epoch and likely twice that: these 300 epochs are a
+month or two. Recorded views, --config.predict.views=V, cost V such epochs once.
+
+`--config.distill.ce_weight=0` leaves the labels out of the loss. They still have a say:
+an image's label picks which regional teachers are asked about it, and those of val pick
+the best epoch; for none in the targets take teachers of all plants only. `:photos`
 has one teacher, teacher_photos, and takes the weights to start from on the command
 line: `--config.model.pretrained=FILE`, or "" from scratch.
 """

@@ -9,8 +9,9 @@ decided, and what was learnt to see stays (Kang et al. 2020, decoupled training)
 Balanced softmax (Ren et al. 2020, theorem 1) trains softmax(logits + log n) for n the
 images of each class; logit adjustment (Menon et al. 2021, eq. 10) with tau = 1 trains
 softmax(logits + log n/N). The two are one: log N is the same for all classes, and
-drops out of the softmax. Answers come from the bare logits. Expect rare classes to
-gain and top-1 to lose a little: the test set is as long-tailed as the training set.
+drops out of the softmax; n is at least 1. Answers come from the bare logits. Expect
+rare classes to gain and top-1 to lose a little: the test set is as long-tailed as the
+training set.
 """
 
 from configs import common, presets

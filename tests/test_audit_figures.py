@@ -31,6 +31,7 @@ def two_plants(root, server):
     config.download.private_hosts = (server.host,)
     config.download.retries = 0
     config.audit.sample_urls = 0
+    config.dataset.hold_out_rare = False
     export_dataset.run(config, root)
     return config
 

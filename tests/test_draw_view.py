@@ -45,7 +45,7 @@ def test_the_draws_have_the_stated_rates(augment):
     assert share(lambda v: v.flip_x) == pytest.approx(0.5, abs=four_sigma)
     assert share(lambda v: v.flip_y) == pytest.approx(0.2, abs=four_sigma)
     assert share(lambda v: v.blur > 0) == pytest.approx(0.1, abs=four_sigma)
-    assert all(v.blur == 0 or 0.3 <= v.blur <= 1.2 for v in drawn)
+    assert all(v.blur == 0 or 0.3 <= v.blur * 384 <= 1.2 for v in drawn)
     assert all(abs(v.angle) <= 20 for v in drawn)
     assert share(lambda v: v.angle > 10) == pytest.approx(0.25, abs=four_sigma)
     # Uniform in area: half of the crops lie below the middle of 0.36 and 1.
@@ -54,10 +54,10 @@ def test_the_draws_have_the_stated_rates(augment):
 
 
 def test_the_deviation_of_the_blur_is_the_configured_one(augment):
-    augment.update({"blur": 1.0, "blur_sigma": (2.0, 2.5)})
+    augment.update({"blur": 1.0, "blur_sigma": (2.0, 2.5), "blur_side": 50})
     rng = np.random.default_rng(1)
     drawn = [
-        transforms.draw_view(rng, CENTRE, augment, width=10, height=10).blur
+        transforms.draw_view(rng, CENTRE, augment, width=10, height=10).blur * 50
         for _ in range(100)
     ]
     assert 2.0 <= min(drawn) < 2.05
@@ -103,7 +103,7 @@ def test_the_same_generator_draws_the_same_view(augment):
         "label": np.int32(3),
         "image_id": np.uint64(7),
     }
-    train_view = transforms.TrainView(augment, 32, drawn_for=32)
+    train_view = transforms.TrainView(augment, 32)
     one, same, other = (
         train_view.random_map(element, np.random.default_rng(seed))
         for seed in (5, 5, 6)
@@ -118,14 +118,16 @@ def test_the_same_generator_draws_the_same_view(augment):
 
 def test_what_is_rendered_larger_is_blurred_as_much(augment):
     """For a smaller network than the largest: seen from as far, the same picture."""
-    augment.update({"blur": 1.0, "blur_sigma": (1.0, 1.0), "rotation": 0.0})
+    augment.update({"blur": 1.0, "blur_sigma": (1.0, 1.0), "blur_side": 32})
+    augment.rotation = 0.0
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
     image = cv2.resize(noise[:64, :64], (256, 256), interpolation=cv2.INTER_CUBIC)
     element = {"image": image, "box": np.array([0.5, 0.5, 1.0], np.float32)}
     element |= {"label": np.int32(0), "image_id": np.uint64(0)}
 
-    def spread(size, drawn_for):
-        view = transforms.TrainView(augment, size, drawn_for=drawn_for)
+    def spread(size, blur_side):
+        augment.blur_side = blur_side
+        view = transforms.TrainView(augment, size)
         seen = view.random_map(element, np.random.default_rng(1))["image"]
         return cv2.resize(seen, (32, 32), interpolation=cv2.INTER_AREA).std()
 

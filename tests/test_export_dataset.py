@@ -58,7 +58,7 @@ DOCUMENTS = [
 def config_for(root: Path, documents=DOCUMENTS, **changes):
     config = dataset.get_config()
     config.data_dir = str(root / "data")
-    config.dataset.min_images_per_species = 3
+    config.dataset.update({"min_images_per_species": 3, "hold_out_rare": False})
     config.dataset.update(changes)
     dump = root / "plants.jsonl"
     if documents is not None:

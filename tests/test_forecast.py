@@ -12,7 +12,7 @@ from tiny_vit import MINI, google_arrays
 
 from aplantida_jax import paths
 from aplantida_jax.errors import UserError
-from aplantida_jax.train import forecast, loop
+from aplantida_jax.train import loop, run_directory
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_the_pace_is_that_of_the_checkpoints_without_a_pause(tmp_path):
         directory = tmp_path / "checkpoints" / str(step)
         directory.mkdir(parents=True)
         os.utime(directory, (second, second))
-    assert forecast.seconds_per_step(tmp_path) == 5.0
-    assert forecast.seconds_per_step(tmp_path / "elsewhere") is None
+    assert run_directory.seconds_per_step(tmp_path) == 5.0
+    assert run_directory.seconds_per_step(tmp_path / "elsewhere") is None
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,90 @@ def test_what_the_decoder_reads_of_them_is_there(collected):
     data = cache.get(found.image_id[0])
     cache.close()
     assert decode.decode(data, max_pixels=10**6).ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "species"),
+    [
+        ("Quercus ilex subsp. ballota", "Quercus ilex"),
+        ("Mentha × piperita nothosubsp. citrata", "Mentha × piperita"),
+        ("× Cuprocyparis leylandii var. alba", "× Cuprocyparis leylandii"),
+        ("Quercus robur × petraea", "Quercus robur × petraea"),
+        ("Quercus ilex", "Quercus ilex"),
+        ("Quercus", ""),
+        ("× Cuprocyparis", ""),
+    ],
+)
+def test_the_species_of_a_name(name, species):
+    assert names.normalise(name) == name
+    assert names.species_of(name) == species
+
+
+def test_subspecies_are_drawn_with_their_species():
+    share = hold_out.HoldOut(share=0.1, seed=3)
+    for name in NAMES:
+        assert (name in share) == (f"{name} subsp. minor" in share), name
+    assert "Genus" not in hold_out.HoldOut(share=0.999, seed=3)  # may be any species
+    found = hold_out.of(["Quercus ilex ssp. ballota"], 0.0, seed=1)
+    assert "Quercus ilex" in found
+    assert "Quercus ilex var. minor" in found
+    assert "Quercus" not in found
+
+
+def _exported(root: Path, photos: dict[str, int], **dataset) -> tuple[set, set]:
+    """Names of the classes and of the held-out species of such a collection."""
+    config = dataset_config.get_config()
+    config.data_dir = str(root / "data")
+    config.dataset.update({"min_images_per_species": 3, **dataset})
+    documents = [
+        {
+            "_id": f"p{number}",
+            "latinName": name,
+            "images": [
+                {"url": f"https://example.org/{number}/{i}.jpg", "license": "CC0"}
+                | {"source": "s"}
+                for i in range(count)
+            ],
+        }
+        for number, (name, count) in enumerate(photos.items())
+    ]
+    config.source.uri = str(root / "plants.jsonl")
+    files.write_jsonl(Path(config.source.uri), documents)
+    export_dataset.run(config, root)
+    held_out = paths.held_out(config)
+    rows = records.read_photos(held_out, made_by="") if held_out.exists() else ()
+    classes = labels.read(paths.classes(config)).taxa
+    return {taxon.latin_name for taxon in classes}, {photo.latin_name for photo in rows}
+
+
+def test_a_synonym_and_a_subspecies_of_what_is_held_out_are_no_classes(tmp_path):
+    synonyms = tmp_path / "synonyms.json"
+    files.write_json(synonyms, {"Rosmarinus officinalis": "Salvia rosmarinus"})
+    photos = {"Salvia rosmarinus": 3, "Salvia rosmarinus var. alba": 3, "Rosa alba": 3}
+    classes, held_out = _exported(
+        tmp_path,
+        {**photos, "Rosmarinus officinalis": 4},
+        synonyms=str(synonyms),
+        hold_out=("Rosmarinus officinalis L.",),
+    )
+    assert classes == {"Rosa alba"}
+    assert held_out == {"Salvia rosmarinus", "Salvia rosmarinus var. alba"}
+
+
+def test_rare_species_are_held_out_at_no_cost(tmp_path):
+    photos = {"Quercus ilex": 3, "Rosa alba": 4, "Acer negundo": 2, "Acer alnus": 1}
+    of_no_species = {"Quercus ilex subsp. ballota": 2, "Viola": 1}
+    every = photos | of_no_species
+    classes, held_out = _exported(tmp_path, every, hold_out_rare=True)
+    assert classes == {"Quercus ilex", "Rosa alba"}
+    assert held_out == {"Acer negundo", "Acer alnus"}
+
+
+def test_an_export_that_holds_nothing_out_says_so_now(tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="absl"):
+        _exported(tmp_path / "a", {"Rosa alba": 3}, hold_out_rare=True)
+    assert "no species is held out" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="absl"):
+        _exported(tmp_path / "b", {"Rosa alba": 3, "Acer alnus": 1}, hold_out_rare=True)
+    assert "held out" not in caplog.text

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from conftest import Dataset
 
-from aplantida_jax import paths
+from aplantida_jax import manifest, paths
 from aplantida_jax.data import pipeline, view_batches
 from aplantida_jax.distill import combine, predict
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.distill.teacher import Teacher, make_step
+from aplantida_jax.errors import UserError
 from aplantida_jax.train import checkpoint, inputs, loop, losses, replay, setup
 from aplantida_jax.train.feed import Feed
 
@@ -47,9 +48,13 @@ def teacher_config(dataset: Dataset) -> Any:
 
 
 def student(dataset: Dataset) -> Any:
-    """As a student is configured: with another augmentation than the teacher's."""
+    """As a student is configured: with another augmentation than the teacher's.
+
+    And another input.resize, with which files are decoded at another scale.
+    """
     config = dataset.student()
     config.distill.mode = "precomputed"
+    config.input.resize = 96
     config.augment.update({"rotation": 1.0, "erasing": 0.0, "brightness": 0.0})
     return replay.follow(config)
 
@@ -152,13 +157,17 @@ def test_the_row_that_reaches_the_loss_is_of_the_view_that_is_shown(labelled, st
         number = view_numbers(store, batch)
         found = inputs.prepare(rng, batch, constants, config).teacher
         row = store.look_up(batch["image_id"], number)
-        expected = losses.expand_soft_labels(**row, class_mask=constants.class_mask)
+        expected = losses.expand_soft_labels(
+            **row, covers=store.covers, class_mask=constants.class_mask
+        )
         np.testing.assert_array_equal(found, expected)
         # And it is what the teacher says of the pixels that the student is shown.
         said = jax.nn.softmax(teacher.ask(batch)["logits"])
         own.append(divergence(said, found))
         aside = store.look_up(batch["image_id"], (number + 1) % VIEWS)
-        other = losses.expand_soft_labels(**aside, class_mask=constants.class_mask)
+        other = losses.expand_soft_labels(
+            **aside, covers=store.covers, class_mask=constants.class_mask
+        )
         others.append(divergence(said, other))
     # 16^2 / 255^2 / 24 nats: the rounding of a packed row.
     assert np.mean(own) < 2e-4
@@ -219,12 +228,33 @@ def test_a_student_trains_on_the_views_and_says_what_gave_way(labelled, caplog):
     assert "augment follows the soft labels, 3 recorded views" in caplog.text
     assert "augment.rotation 20.0 instead of 1.0" in caplog.text
     assert "input.smart_crop True instead of False" in caplog.text
-    assert (
-        checkpoint.load_best(
-            paths.run_dir(config, config.name), labelled.label_map
-        ).info["metrics"]["loss"]
-        < 10
-    )
+    workdir = paths.run_dir(config, config.name)
+    best = checkpoint.load_best(workdir, labelled.label_map)
+    assert best.info["metrics"]["loss"] < 10
+    # The manifest says what the run was, and what has no effect makes no other run.
+    recorded = manifest.read(workdir, made_by="train")["config"]
+    assert recorded["augment"]["rotation"] == 20.0
+    assert recorded["input"]["smart_crop"] is True
+    config.augment.rotation = 77.0
+    with caplog.at_level("INFO", logger="absl"):
+        loop.run(config, workdir)
+    assert "nothing to do" in caplog.text
+
+
+def test_the_views_do_not_decide_what_validation_sees(labelled):
+    for smart_crop in (True, False):
+        config = student(labelled)
+        config.input.update({"smart_crop": smart_crop, "eval_smart_crop": True})
+        assert (setup.load_data(config).val.box != 0.5).any()
+        config.input.eval_smart_crop = False
+        assert (setup.load_data(config).val.box[:, 2] == 1).all()
+
+
+def test_without_the_store_its_reader_says_so(labelled, tmp_path):
+    config = labelled.student()
+    config.distill.update({"mode": "precomputed", "soft_labels": "elsewhere"})
+    with pytest.raises(UserError, match="store.json is missing: stage 'combine'"):
+        loop.run(config, tmp_path)
 
 
 def test_without_recorded_views_a_run_keeps_its_own_augmentation(

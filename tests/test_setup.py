@@ -50,10 +50,23 @@ def test_the_prior_is_of_what_is_drawn(dataset: Dataset):
         prior = np.exp(setup.constants(config, data).log_prior)
         np.testing.assert_allclose(prior[1:], prior[1], rtol=1e-5)
         ratios[sampling] = prior[0] / prior[1]
-    one = 1 / PER_CLASS["train"]  # the image that every class is given
-    assert ratios["uniform"] == pytest.approx((3 + one) / (1 + one), rel=1e-5)
+    assert ratios["uniform"] == pytest.approx(3, rel=1e-5)
     assert ratios["uniform"] > ratios["square_root"] > ratios["class_balanced"]
     assert ratios["class_balanced"] == pytest.approx(1, rel=1e-5)
+
+
+def test_the_prior_of_rare_classes_is_that_of_their_images(dataset: Dataset):
+    config = dataset.teacher()
+    data = setup.load_data(config)
+    classes = len(data.label_map)
+    counts = np.array([1000, 2, 1, 0] + [5] * (classes - 4))
+    label = np.repeat(np.arange(classes), counts)
+    data = dataclasses.replace(data, train=dataclasses.replace(data.train, label=label))
+    prior = np.asarray(setup.constants(config, data).log_prior)
+    # Balanced softmax adds log n; a class without images counts as of one.
+    np.testing.assert_allclose(
+        prior - prior[2], np.log(np.maximum(counts, 1)), atol=1e-5
+    )
 
 
 def test_statistics_of_another_label_map_are_refused(dataset: Dataset):

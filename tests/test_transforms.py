@@ -244,7 +244,7 @@ def test_beyond_the_border_the_picture_is_mirrored():
 def test_blur_spreads_a_point_and_keeps_its_mass():
     image = np.zeros((65, 65, 3), np.uint8)
     image[32, 32] = 255
-    seen = transforms.render(image, view(blur=1.0), image_size=65).astype(float)
+    seen = transforms.render(image, view(blur=1 / 65), image_size=65).astype(float)
     assert seen[32, 32, 0] == pytest.approx(255 / (2 * math.pi), abs=2)
     assert seen[..., 0].sum() == pytest.approx(255, abs=20)
     np.testing.assert_array_equal(seen, seen[::-1, ::-1])

@@ -8,7 +8,7 @@ from aplantida_jax.data import transforms, views
 from aplantida_jax.data.smart_crop import CENTRE, Box
 from configs import common
 
-SIZE = {"width": 300, "height": 200, "image_size": 64}
+SIZE = {"width": 300, "height": 200}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_what_is_rendered_is_what_was_kept(augment):
         record = draw(augment, Box(0.55, 0.45, 0.8), view=number)
         kept = np.frombuffer(record.tobytes(), views.RECORD)[0]
         one, other = (
-            transforms.render(noise, views.to_view(r, image_size=64), image_size=64)
+            transforms.render(noise, views.to_view(r), image_size=64)
             for r in (record, kept)
         )
         np.testing.assert_array_equal(one, other)
@@ -56,7 +56,7 @@ def test_what_is_rendered_is_what_was_kept(augment):
 def test_a_view_is_drawn_as_in_training_but_for_the_rounding(augment):
     augment.blur = 0.5
     drawn = [draw(augment, image_id=i) for i in range(2000)]
-    found = [views.to_view(record, image_size=64) for record in drawn]
+    found = [views.to_view(record) for record in drawn]
     rng = np.random.default_rng(0)
     expected = [
         transforms.draw_view(rng, CENTRE, augment, width=300, height=200)
@@ -78,15 +78,14 @@ def test_a_view_is_drawn_as_in_training_but_for_the_rounding(augment):
 
 def test_another_size_has_the_same_geometry_and_scaled_blur(augment):
     augment.update({"blur": 1.0, "blur_sigma": (1.0, 1.2), "scale": (0.9, 1.0)})
+    augment.blur_side = 64
     image = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)
     image = cv2.resize(image, (320, 240), interpolation=cv2.INTER_CUBIC)
-    record = draw(augment, image_id=3)
-    small, large = (views.to_view(record, image_size=size) for size in (64, 128))
-    assert large.blur == 2 * small.blur
-    assert small.blur == pytest.approx(1.1, abs=0.11)
+    view = views.to_view(draw(augment, image_id=3))
+    assert view.blur * 64 == pytest.approx(1.1, abs=0.11)
     coarse, fine = (
         transforms.render(image, view, image_size=size).astype(float)
-        for view, size in ((small, 64), (large, 128))
+        for size in (64, 128)
     )
     shrunk = fine.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
     assert np.sqrt(np.mean((coarse - shrunk) ** 2)) < 3  # grey levels
@@ -94,20 +93,35 @@ def test_another_size_has_the_same_geometry_and_scaled_blur(augment):
     assert aside > 9
 
 
+def header(config, image_size=64, least_side=72):
+    return views.header(config, image_size=image_size, least_side=least_side)
+
+
 def test_equal_headers_are_equal_views_and_other_settings_show():
     config = common.base("x", "train")
     config.predict.views = 3
-    header = views.header(config, image_size=64)
-    assert header["count"] == 3
-    assert header["image_size"] == 64
+    before = header(config)
+    assert before["count"] == 3
     mixing = {name for name in config.augment if "mix" in name}
-    assert set(header["augment"]) == set(config.augment) - mixing
+    assert set(before["augment"]) == set(config.augment) - mixing
     config.augment.mixup_alpha = 0.1
     config.train.batch_size = 7
-    assert views.header(config, image_size=64) == header
+    assert header(config) == before
     config.augment.erasing = 0.1
-    assert views.header(config, image_size=64) != header
-    config.augment.update({"erasing": 0.0, "blur": 0.0})
-    # Networks of other sizes can look at the same views while nothing is blurred.
-    sizes = [views.header(config, image_size=size) for size in (64, 128)]
-    assert sizes[0] == sizes[1]
+    assert views.differing(before, header(config)) == ["augment"]
+    config.predict.views = 4
+    assert views.differing(before, header(config)) == ["augment", "count"]
+
+
+def test_networks_of_other_sizes_look_at_the_same_views():
+    """With the default blur; they are kept for the one that asks for most detail."""
+    config = common.base("x", "train")
+    config.predict.views = 3
+    large, small = header(config, 384, 448), header(config, 224, 256)
+    assert config.augment.blur > 0
+    assert views.differing(large, small) == []
+    assert views.shared([small, large]) == views.shared([large, small]) == large
+    assert views.shared([None, None]) is None
+    for one, size, least in ((large, 384, 448), (small, 224, 256)):
+        assert views.least_side(one, image_size=size) == least
+    assert views.least_side(large, image_size=224) == 261  # 224 * 448 / 384

@@ -91,7 +91,7 @@ class Export:
             UserError: no class is left.
         """
         label_map = self.staging.settle(self._min_images, self._held_out)
-        self._held_out.warn_of_unknown(self.staging.held_out_species())
+        self._held_out.warn(self.staging.held_out_species())
         counts = self.staging.counts()
         if counts.licence_conflicts:
             self.rejected[conflicts.LICENCE_CONFLICT] = counts.licence_conflicts
@@ -161,8 +161,13 @@ def _opened(config: Any, directory: Path) -> Iterator[Export]:
     minimum = config.dataset.min_images_per_species
     try:
         dataset = config.dataset
-        held_out = hold_out.of(dataset.hold_out, dataset.hold_out_share, config.seed)
-        export = Export(_filters(config), minimum, held_out, directory)
+        filters = _filters(config)
+        held_out = hold_out.of(
+            *(dataset.hold_out, dataset.hold_out_share, config.seed),
+            rare=dataset.hold_out_rare,
+            synonyms=filters.synonyms,
+        )
+        export = Export(filters, minimum, held_out, directory)
         with contextlib.closing(export.staging):
             yield export
     except sqlite3.OperationalError as error:

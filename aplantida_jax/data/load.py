@@ -146,7 +146,7 @@ def load_or_refuse(load: Load, position: int) -> dict[str, Any]:
     element = load.map(position)
     if element["image"] is None:
         raise UserError(
-            f"image {int(element['image_id']):016x} of the split cannot be read: "
+            f"image {int(element['image_id']):016x} cannot be read: "
             + load.images.remedy
         )
     return element

@@ -60,6 +60,9 @@ _RANKS = {
     "fo": "f.",
     "forma": "f.",
 }
+_BELOW_SPECIES = re.compile(
+    rf" (?:{'|'.join(re.escape(rank) for rank in sorted(set(_RANKS.values())))}) \S+"
+)
 # After "f." these say that it was the "filius" of an author: "Hook. f. ex Benth.".
 _AUTHOR_WORDS = frozenset({"ex", "et", "in", "and", "non", "nec", "de", "von", "auct"})
 # Authors of genera as they are written without a full stop: "Acer Mill". A capital
@@ -129,6 +132,15 @@ def normalise(raw: object) -> str:
 def genus_of(name: str) -> str:
     """The genus of a normalised name, without a sign before it."""
     return next((word for word in name.split() if word not in _SIGNS), "")
+
+
+def species_of(name: str) -> str:
+    """The species of a normalised name: "Rosa canina" of "Rosa canina var. alba".
+
+    A hybrid is a species of its own; what has no epithet is not one: "".
+    """
+    words = _BELOW_SPECIES.sub("", name)
+    return words if sum(word not in _SIGNS for word in words.split()) > 1 else ""
 
 
 def _words(raw: str) -> list[str]:

@@ -27,12 +27,11 @@ import grain
 import numpy as np
 
 from aplantida_jax import allocator
-from aplantida_jax.data import crop_boxes, order, records
+from aplantida_jax.data import crop_boxes, order, records, views
 from aplantida_jax.data.image_source import ImageSource
 from aplantida_jax.data.load import Examples, Load, Skipped, load_or_refuse
 from aplantida_jax.data.smart_crop import CENTRE, Box
 from aplantida_jax.data.transforms import TrainView, evaluation_view
-from aplantida_jax.data.views import Recorded, ReplayView
 from aplantida_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -77,7 +76,7 @@ def make_train(
     skipped: Skipped,
     shard: order.Shard = order.ALONE,
     extra: Callable[[Batch], Batch] | None = None,
-    recorded: Recorded | None = None,
+    recorded: views.Recorded | None = None,
     image_size: int | None = None,
 ) -> grain.IterDataset:
     """The endless training set: batches of `train.batch_size / count` examples.
@@ -96,6 +95,8 @@ def make_train(
     keep_threads_to_ourselves()
     size = image_size or config.model.image_size
     least = least_side(image_size=size, resize=config.input.resize)
+    if recorded is not None and recorded.views is not None:
+        least = views.least_side(recorded.views, image_size=size)
     load = Load(examples, images, config.download.max_pixels, least, skipped)
     indices = order.endless(examples.label, sampling=config.train.sampling, seed=seed)
     view = _view(config, recorded, size)
@@ -108,12 +109,12 @@ def make_train(
 
 
 def _view(
-    config: Any, recorded: Recorded | None, size: int
+    config: Any, recorded: views.Recorded | None, size: int
 ) -> grain.transforms.RandomMap:
     """What makes a random view of an element."""
     if recorded is not None:
-        return ReplayView(recorded, size)
-    return TrainView(config.augment, size, drawn_for=config.model.image_size)
+        return views.ReplayView(recorded, size)
+    return TrainView(config.augment, size)
 
 
 def keep_threads_to_ourselves() -> None:

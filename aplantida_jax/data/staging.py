@@ -11,14 +11,14 @@ result does not depend on the order in which documents come:
 
 import json
 import sqlite3
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from aplantida_jax.data import conflicts, names, regions
-from aplantida_jax.data.hold_out import NO_CLASS
+from aplantida_jax.data.hold_out import NO_CLASS, NOTHING, HoldOut
 from aplantida_jax.data.labels import LabelMap, Taxon
 from aplantida_jax.data.plant_document import Candidate, Plant, Unfit
 
@@ -118,12 +118,10 @@ class Staging:
             "INSERT INTO denied VALUES (?)", [(image_id,) for image_id in image_ids]
         )
 
-    def settle(
-        self, min_images: int, held_out: Container[str] = frozenset()
-    ) -> LabelMap:
+    def settle(self, min_images: int, hold_out: HoldOut = NOTHING) -> LabelMap:
         """Drops classes with fewer photos; numbers the others by their names.
 
-        Those in `held_out` get no number.
+        Those that are held out get no number.
         """
         self._licence_conflicts = conflicts.leave_out_denied(self._db)
         self._candidates -= self._licence_conflicts
@@ -136,24 +134,29 @@ class Staging:
             "GROUP BY latin_name HAVING COUNT(*) >= ? ORDER BY latin_name",
             (max(1, min_images),),
         )
-        self._hold_out(held_out)
+        self._hold_out(hold_out)
         self._db.execute("CREATE UNIQUE INDEX class_of ON classes (latin_name)")
         self._db.execute("CREATE INDEX plants_of ON plants (latin_name, plant_id)")
-        found = self._db.execute("SELECT latin_name FROM classes ORDER BY latin_name")
-        return LabelMap(
-            tuple(self._taxon(i, name) for i, (name,) in enumerate(found.fetchall()))
-        )
+        found = self._names("SELECT latin_name FROM classes ORDER BY latin_name")
+        return LabelMap(tuple(self._taxon(i, name) for i, name in enumerate(found)))
 
-    def _hold_out(self, held_out: Container[str]) -> None:
-        """Moves species from the classes to where no number is given."""
-        found = self._db.execute("SELECT latin_name FROM classes").fetchall()
-        named = [row for row in found if row[0] in held_out]
-        self._db.executemany("INSERT INTO held_out VALUES (?)", named)
-        self._db.executemany("DELETE FROM classes WHERE latin_name = ?", named)
+    def _hold_out(self, hold_out: HoldOut) -> None:
+        """Moves species to where no number is given, from the classes or below them."""
+        classes = self._names("SELECT latin_name FROM classes")
+        drawn = [name for name in classes if name in hold_out]
+        self._db.executemany(
+            "DELETE FROM classes WHERE latin_name = ?", [(name,) for name in drawn]
+        )
+        others = set(self._names("SELECT DISTINCT latin_name FROM photos"))
+        kept = self._names("SELECT latin_name FROM classes")
+        rare = hold_out.of_rare(sorted(others.difference(classes)), kept)
+        self._db.executemany(
+            "INSERT INTO held_out VALUES (?)", [(name,) for name in (*drawn, *rare)]
+        )
 
     def held_out_species(self) -> list[str]:
         """Their names, after `settle`."""
-        return [name for (name,) in self._db.execute("SELECT * FROM held_out")]
+        return self._names("SELECT * FROM held_out")
 
     def counts(self) -> Counts:
         """After `settle`."""
@@ -269,6 +272,9 @@ class Staging:
             countries=countries,
             regions=regions.regions_of(countries),
         )
+
+    def _names(self, query: str) -> list[str]:
+        return [name for (name,) in self._db.execute(query)]
 
     def _one(self, query: str) -> int:
         return self._db.execute(query).fetchone()[0]

@@ -72,7 +72,7 @@ class View:
         side: of the crop, as a fraction of the short side.
         angle: rotation, degrees.
         flip_x, flip_y: mirrored left to right, top to bottom.
-        blur: standard deviation, in output pixels; 0 is none.
+        blur: standard deviation, as a fraction of the output's side; 0 is none.
     """
 
     x: float
@@ -100,6 +100,7 @@ def draw_view(
     short = min(width, height)
     slack_x = (box.side - side) * short / width / 2  # the crop stays inside the box
     slack_y = (box.side - side) * short / height / 2
+    least, most = (sigma / augment.blur_side for sigma in augment.blur_sigma)
     return View(
         x=box.x + rng.uniform(-1, 1) * slack_x,
         y=box.y + rng.uniform(-1, 1) * slack_y,
@@ -107,7 +108,7 @@ def draw_view(
         angle=rng.uniform(-1, 1) * augment.rotation,
         flip_x=bool(rng.random() < augment.horizontal_flip),
         flip_y=bool(rng.random() < augment.vertical_flip),
-        blur=rng.uniform(*augment.blur_sigma) if rng.random() < augment.blur else 0.0,
+        blur=rng.uniform(least, most) if rng.random() < augment.blur else 0.0,
     )
 
 
@@ -146,7 +147,7 @@ def render(image: np.ndarray, view: View, *, image_size: int) -> np.ndarray:
     )
     warped = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
     if view.blur:
-        return cv2.GaussianBlur(warped, (0, 0), view.blur)
+        return cv2.GaussianBlur(warped, (0, 0), view.blur * image_size)
     return warped
 
 
@@ -194,12 +195,10 @@ class TrainView(grain.transforms.RandomMap):
     Attributes:
         augment: `config.augment`.
         image_size: side in pixels to render at.
-        drawn_for: the size of image in whose pixels `augment.blur_sigma` is.
     """
 
     augment: Any
     image_size: int
-    drawn_for: int
 
     def random_map(
         self, element: dict[str, Any], rng: np.random.Generator
@@ -208,9 +207,6 @@ class TrainView(grain.transforms.RandomMap):
         height, width = image.shape[:2]
         view = draw_view(
             rng, Box(*element["box"]), self.augment, width=width, height=height
-        )
-        view = dataclasses.replace(
-            view, blur=view.blur * self.image_size / self.drawn_for
         )
         rendered = render(image, view, image_size=self.image_size)
         kept = {name: element[name] for name in ("image_id", "label")}

@@ -77,9 +77,8 @@ def _views(config: Any, element: dict[str, Any], image_size: int) -> Batch:
             view=number,
             width=width,
             height=height,
-            image_size=image_size,
         )
-    shown = (views.to_view(one, image_size=image_size) for one in record)
+    shown = map(views.to_view, record)
     rendered = [render(element["image"], view, image_size=image_size) for view in shown]
     return {
         "image": np.stack(rendered),

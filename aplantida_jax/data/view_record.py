@@ -3,7 +3,7 @@
 import numpy as np
 
 # `x`, `y`, `side` as in `transforms.View`; `angle` in degrees; `blur` is the standard
-# deviation as a fraction of the view's side, since networks of other sizes replay it;
+# deviation as a fraction of the view's side, since networks of all sizes see it;
 # `flips` is 1 for left to right, plus 2 for top to bottom; `seed` is of the colours.
 RECORD = np.dtype(
     [

@@ -2,13 +2,15 @@
 
 A view is what `transforms.View` holds, and a seed for the colours that the device
 draws; 16 bytes. Geometry is kept as float16, and is rounded to it before anyone renders
-it: what is replayed is exactly what was seen.
+it, and how finely a file is decoded is in the store's header: at the teacher's size a
+student is shown exactly what the teacher saw.
 
 After Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and
 consistent": a student learns most from labels of the very crop that it is shown.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grain
@@ -20,7 +22,7 @@ from aplantida_jax.data.view_record import RECORD
 
 # What a view is drawn by; the rest of `config.augment` mixes images of a batch.
 _GEOMETRY = ("scale", "horizontal_flip", "vertical_flip", "rotation")
-_BLUR = ("blur", "blur_sigma")
+_BLUR = ("blur", "blur_sigma", "blur_side")
 COLOURS = ("brightness", "contrast", "saturation", "hue") + (
     *("erasing", "erasing_area", "erasing_aspect"),
 )
@@ -28,29 +30,53 @@ AUGMENT = (*_GEOMETRY, *_BLUR, *COLOURS)
 _WORD = 2**32
 
 
-def header(config: Any, *, image_size: int) -> dict[str, Any]:
-    """What describes the views of a store; views with equal headers are the same.
+def header(config: Any, *, image_size: int, least_side: int) -> dict[str, Any]:
+    """What describes the views of a store.
 
     Args:
         config: `predict.views`, `seed`, `input.smart_crop` and `augment` are read.
-        image_size: of the network that looks at them, in pixels; `augment.blur_sigma`
-            is in its pixels, and nothing else depends on it.
+        image_size: of the network that looks at them, in pixels.
+        least_side: that a crop's box is decoded with for it at least, in pixels.
 
     Returns:
-        Plain JSON: count, seed, smart_crop, image_size (0 where nothing is blurred) and
-        the fields `AUGMENT` of `config.augment`.
+        Plain JSON: count, seed, smart_crop, the fields `AUGMENT` of `config.augment`,
+        and `decoded`, which is `least_side` for each pixel of `image_size`.
     """
     augment = {name: config.augment[name] for name in AUGMENT}
     return {
         "count": config.predict.views,
         "seed": config.seed,
         "smart_crop": config.input.smart_crop,
-        "image_size": image_size if config.augment.blur else 0,
         "augment": {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in augment.items()
         },
+        "decoded": least_side / image_size,
     }
+
+
+def differing(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of what makes two headers be of other records; all but `decoded` does."""
+    names = sorted((first.keys() | other.keys()) - {"decoded"})
+    return [name for name in names if first.get(name) != other.get(name)]
+
+
+def shared(headers: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """The header of the same records for all who saw them; None of evaluation views.
+
+    Decoded as finely as for the one among them who asked for most.
+    """
+    found = [header for header in headers if header is not None]
+    return max(found, key=lambda header: header["decoded"], default=None)
+
+
+def least_side(header: dict[str, Any], *, image_size: int) -> int:
+    """Pixels that a box's side is decoded with for views that are rendered at a size.
+
+    At the size that the header is of they are those of its network, to the pixel: what
+    is decoded at another scale is another picture.
+    """
+    return round(header["decoded"] * image_size)
 
 
 def draw(
@@ -62,7 +88,6 @@ def draw(
     view: int,
     width: int,
     height: int,
-    image_size: int,
 ) -> np.ndarray:
     """Draws a view: a function of its arguments alone, whatever was drawn before.
 
@@ -73,7 +98,6 @@ def draw(
         image_id: below 2^64.
         view: number of the view of this image, 0 to 254.
         width, height: of the whole image, in pixels, not of one decoded at a scale.
-        image_size: side of what is rendered, in whose pixels `augment.blur_sigma` is.
 
     Returns:
         `RECORD`, without an axis.
@@ -84,15 +108,14 @@ def draw(
     drawn = transforms.draw_view(rng, box, augment, width=width, height=height)
     record = np.zeros((), RECORD)
     record["view"] = view
-    for name in ("x", "y", "side", "angle"):
+    for name in ("x", "y", "side", "angle", "blur"):
         record[name] = getattr(drawn, name)
-    record["blur"] = drawn.blur / image_size
     record["flips"] = drawn.flip_x + 2 * drawn.flip_y
     record["seed"] = rng.integers(_WORD)
     return record
 
 
-def to_view(record: np.ndarray | np.void, *, image_size: int) -> transforms.View:
+def to_view(record: np.ndarray | np.void) -> transforms.View:
     """What `transforms.render` makes a record's pixels of, at any size."""
     return transforms.View(
         x=float(record["x"]),
@@ -101,7 +124,7 @@ def to_view(record: np.ndarray | np.void, *, image_size: int) -> transforms.View
         angle=float(record["angle"]),
         flip_x=bool(record["flips"] & 1),
         flip_y=bool(record["flips"] & 2),
-        blur=float(record["blur"]) * image_size,
+        blur=float(record["blur"]),
     )
 
 
@@ -136,10 +159,9 @@ class ReplayView(grain.transforms.RandomMap):
         number = np.uint8(rng.integers(self.recorded.views["count"]))
         image_id = element["image_id"]
         (record,) = self.recorded.view_records(np.array([image_id]), np.array([number]))
-        view = to_view(record, image_size=self.image_size)
         return {
             "image": transforms.render(
-                element["image"], view, image_size=self.image_size
+                element["image"], to_view(record), image_size=self.image_size
             ),
             "label": element["label"],
             "image_id": image_id,

@@ -4,16 +4,24 @@ The network, its weights and the optimiser are made as training makes them, but 
 shapes; nothing is computed, and nothing is written.
 """
 
-import itertools
+import functools
 import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 
-from aplantida_jax.train import initial_model, optimizer, placement, setup, state
+from aplantida_jax.train import (
+    initial_model,
+    optimizer,
+    placement,
+    run_directory,
+    setup,
+    state,
+)
 from aplantida_jax.train.teachers import Teachers
 
 # Beside the epochs': the best, the last two, and the one that is being written.
@@ -54,37 +62,40 @@ def say(config: Any, workdir: Path, data: setup.Data, schedule: setup.Schedule) 
     _say_time(workdir, schedule)
 
 
-def seconds_per_step(workdir: Path) -> float | None:
-    """Of the run in `workdir`, validation included; None before two checkpoints.
-
-    By when its checkpoints were written. The shortest time between two of them counts:
-    a run may have been stopped for any time between others.
-    """
-    directories = (Path(workdir) / "checkpoints").glob("[0-9]*")
-    written = sorted((int(p.name), p.stat().st_mtime) for p in directories)
-    rates = [
-        (later - earlier) / (step - before)
-        for (before, earlier), (step, later) in itertools.pairwise(written)
-        if later > earlier
-    ]
-    return min(rates, default=None)
-
-
 def _say_teachers(config: Any, teachers: Teachers) -> None:
     """What an online distillation adds; its teachers train nothing and are not kept."""
+    images = config.train.batch_size // jax.device_count()
+    at_a_time = min(config.distill.teacher_batch_size or images, images)
     logging.info(
-        "dry run: %d teachers, %.2f million parameters, answer in every step: %.1f MB "
-        "more on each device; the student sees images of %d pixels, they of %s; if "
-        "memory is short, the same images an update: --config.train.batch_size=%d "
-        "--config.train.accumulate=%d",
+        "dry run: %d teachers, %.2f million parameters, answer in every step for %d "
+        "images at a time: on each device %.1f MB of weights, and %s while they do; "
+        "the student sees images of %d pixels, they of %s; if memory is short: "
+        "--config.distill.teacher_batch_size=%d",
         len(teachers.networks),
         _count(teachers.variables) / 1e6,
+        at_a_time,
         _bytes(teachers.variables) / 1e6,
+        _working_memory(config, teachers, images),
         config.model.image_size,
         ", ".join(str(network.image_size) for network in teachers.networks),
-        max(1, config.train.batch_size // 4),
-        config.train.accumulate * min(4, config.train.batch_size),
+        max(1, at_a_time // 4),
     )
+
+
+def _working_memory(config: Any, teachers: Teachers, images: int) -> str:
+    """What teachers take on a device to answer for its images, by XLA's own count.
+
+    Their part of the step is compiled for it, for some seconds, but never run.
+    """
+    side = max(config.model.image_size, teachers.image_size)
+    asked = jax.ShapeDtypeStruct((images, side, side, 3), np.float32)
+    applies = jax.ShapeDtypeStruct((images, len(teachers.networks)), np.float32)
+    answer = functools.partial(
+        Teachers.answer, at_a_time=config.distill.teacher_batch_size
+    )
+    program = jax.jit(answer).lower(teachers, asked, applies).compile()
+    found = program.memory_analysis()  # not every backend has one
+    return f"{found.temp_size_in_bytes / 1e6:.1f} MB" if found else "what is not known"
 
 
 def _say_disk(workdir: Path, size: int, count: int) -> None:
@@ -104,7 +115,7 @@ def _say_disk(workdir: Path, size: int, count: int) -> None:
 
 
 def _say_time(workdir: Path, schedule: setup.Schedule) -> None:
-    rate = seconds_per_step(workdir)
+    rate = run_directory.seconds_per_step(workdir)
     if rate is None:
         logging.info(
             "dry run: how long it takes is not known before the second checkpoint in "

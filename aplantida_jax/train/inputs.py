@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from aplantida_jax.train import device_augment, losses, mixup
-from aplantida_jax.train.teachers import Teachers, resize
+from aplantida_jax.train.teachers import Mesh, Teachers, resize
 
 Batch = dict[str, jax.Array]
 
@@ -29,17 +29,20 @@ class Constants:
         class_weight: float32 [c], of the cross-entropy of an image of the class; None
             is 1 for all.
         teachers: of an online distillation, else None.
+        covers: bool [t, c], the classes that each teacher of the soft labels covers;
+            None without soft labels.
     """
 
     class_mask: jax.Array
     log_prior: jax.Array
     class_weight: jax.Array | None = None
     teachers: Teachers | None = None
+    covers: jax.Array | None = None
 
 
 jax.tree_util.register_dataclass(
     Constants,
-    data_fields=["class_mask", "log_prior", "class_weight", "teachers"],
+    data_fields=["class_mask", "log_prior", "class_weight", "teachers", "covers"],
     meta_fields=[],
 )
 
@@ -117,10 +120,12 @@ def _rows(batch: Batch, constants: Constants, config: Any) -> dict[str, jax.Arra
         assert constants.teachers is not None
         rows["applies"] = constants.teachers.applies(batch["label"])
     if config.distill.mode == "precomputed":
+        assert constants.covers is not None
         rows["teacher"] = losses.expand_soft_labels(
             batch["teacher_class"],
             batch["teacher_logprob"],
             batch["teacher_tail"],
+            constants.covers,
             constants.class_mask,
         )
     return rows
@@ -134,11 +139,23 @@ def _coloured(rng: jax.Array, batch: Batch, augment: Any) -> jax.Array:
     return device_augment.augment(rng, images, augment=augment)
 
 
-def ask_teachers(inputs: Inputs, constants: Constants) -> Inputs:
-    """The inputs with the answers of the teachers that are to be asked, if any are."""
+def ask_teachers(
+    inputs: Inputs,
+    constants: Constants,
+    config: Any,
+    mesh: Mesh | None = None,
+) -> Inputs:
+    """The inputs with the answers of the teachers that are to be asked, if any are.
+
+    `mesh` is of the devices that share the batch; None is one.
+    """
     if inputs.applies is None or constants.teachers is None:
         return inputs
-    rows = constants.teachers.answer(inputs.rendered, inputs.applies)
+    rows = constants.teachers.answer(
+        *(inputs.rendered, inputs.applies),
+        at_a_time=config.distill.teacher_batch_size,
+        mesh=mesh,
+    )
     rows = losses.renormalise(rows, constants.class_mask)
     return dataclasses.replace(inputs, teacher=rows)
 

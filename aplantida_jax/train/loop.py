@@ -47,6 +47,8 @@ def run(config: Any, workdir: Path) -> None:
 
 
 def _run(config: Any, workdir: Path, interrupt: Interrupt) -> None:
+    # First: what gives way is in no manifest, and changing it makes no other run.
+    config = replay.follow(config)
     job = manifest.begin(
         config,
         stage="train",
@@ -58,7 +60,6 @@ def _run(config: Any, workdir: Path, interrupt: Interrupt) -> None:
     if job is None:
         return
     logging.info("computing on %s", placement.devices())
-    config = replay.follow(config)
     data = setup.load_data(config)
     schedule = setup.Schedule.of(config, len(data.train))
     logging.info(

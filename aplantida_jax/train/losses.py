@@ -39,29 +39,42 @@ def expand_soft_labels(
     teacher_class: jax.Array,
     teacher_logprob: jax.Array,
     teacher_tail: jax.Array,
+    covers: jax.Array,
     class_mask: jax.Array,
 ) -> jax.Array:
     """Dense teacher probabilities float32 [b, c] from stored top-k rows.
 
+    A tail is spread evenly over the classes that its teacher covers and that the row
+    does not keep; one without such classes goes to the kept ones. Label smoothing gives
+    it that shape: a network trained with it, as the teachers are (0.1), has learnt to
+    give all others an even share. It is wrong for one that is in doubt or was trained
+    without: others fall off with their rank, and p^(1/T) lifts an even tail above that.
+    Stage predict measures it at `distill.temperature`; `predict.top_k` is what helps.
+
     Args:
         teacher_class: int [b, k], -1 where a row has fewer than k classes.
         teacher_logprob: float [b, k].
-        teacher_tail: float [b], the mass outside the top k; spread evenly over the
-            covered classes that are not in it.
+        teacher_tail: float [b, t], the mass of each teacher outside the top k.
+        covers: bool [t, c], the classes that each teacher covers.
         class_mask: bool [c], classes that the student covers; what a teacher gives to
             others is dropped and the row renormalised.
     """
     classes = class_mask.shape[0]
     rows = jnp.arange(teacher_class.shape[0])[:, None]
-    there = (teacher_class >= 0) & class_mask[teacher_class]
     # Out-of-range indices are dropped by the scatter.
-    at = jnp.where(there, teacher_class, classes)
-    top = jnp.where(there, jnp.exp(teacher_logprob.astype(jnp.float32)), 0.0)
+    at = jnp.where(teacher_class >= 0, teacher_class, classes)
     empty = jnp.zeros((teacher_class.shape[0], classes))
+    top = jnp.exp(teacher_logprob.astype(jnp.float32))
     dense = empty.at[rows, at].set(top, mode="drop")
-    rest = class_mask & ~empty.astype(bool).at[rows, at].set(True, mode="drop")
-    share = teacher_tail.astype(jnp.float32) / jnp.maximum(rest.sum(axis=-1), 1)
-    return renormalise(dense + rest * share[:, None], class_mask)
+    others = ~empty.astype(bool).at[rows, at].set(True, mode="drop")
+    spread, left = jnp.zeros_like(dense), jnp.zeros(len(dense))
+    for tail, cover in zip(teacher_tail.T, covers, strict=True):
+        rest = cover & others
+        count = rest.sum(axis=-1)
+        spread += rest * (tail / jnp.maximum(count, 1))[:, None]
+        left += jnp.where(count > 0, 0.0, tail)
+    dense *= 1 + (left / dense.sum(axis=-1))[:, None]
+    return renormalise(dense + spread, class_mask)
 
 
 def renormalise(teacher: jax.Array, class_mask: jax.Array) -> jax.Array:

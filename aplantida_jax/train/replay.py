@@ -21,11 +21,17 @@ from aplantida_jax.distill.store import SoftLabels
 def follow(config: Any) -> Any:
     """The configuration with what the views of its soft labels were drawn with.
 
-    The same configuration where none are replayed. Says which values give way.
+    The same configuration where none are replayed, or where the store is missing, which
+    its reader says. Says which values give way.
+
+    Raises:
+        UserError: the store is damaged, or of another version.
     """
     if config.distill.mode != "precomputed":
         return config
     directory = paths.soft_labels(config, config.distill.soft_labels, "train")
+    if not (directory / "store.json").exists():
+        return config
     views = store_file.read(directory, "combine")["views"]
     if views is None:
         return config

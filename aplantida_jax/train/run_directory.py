@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -32,6 +33,22 @@ _OF_A_RUN = ("checkpoints", "checkpoint_hashes.json", "best.json", _HISTORY) + (
 
 def history(workdir: Path) -> Path:
     return workdir / _HISTORY
+
+
+def seconds_per_step(workdir: Path) -> float | None:
+    """Of the run in `workdir`, validation included; None before two checkpoints.
+
+    By when its checkpoints were written. The shortest time between two of them counts:
+    a run may have been stopped for any time between others.
+    """
+    directories = (Path(workdir) / "checkpoints").glob("[0-9]*")
+    written = sorted((int(p.name), p.stat().st_mtime) for p in directories)
+    rates = [
+        (later - earlier) / (step - before)
+        for (before, earlier), (step, later) in itertools.pairwise(written)
+        if later > earlier
+    ]
+    return min(rates, default=None)
 
 
 @contextlib.contextmanager

@@ -173,7 +173,7 @@ def _load_data(config: Any) -> Data:
         )
         for split, smart_crop in (
             ("train", config.input.smart_crop and not config.dry_run),
-            ("val", config.input.smart_crop and config.input.eval_smart_crop),
+            ("val", config.input.eval_smart_crop),
         )
     )
     soft_labels, teachers, ancestors = None, None, []
@@ -212,8 +212,9 @@ def constants(config: Any, data: Data) -> step.Constants:
     count = order.effective_counts(
         data.train.label, config.train.sampling, classes=len(data.label_map)
     )
-    # One image more for each class: a class without any has a finite prior.
-    log_prior = np.log((count + 1) / (count + 1).sum()).astype(np.float32)
+    # Only a class without any image is given one, so that its prior is finite.
+    drawn = np.maximum(count, 1)
+    log_prior = np.log(drawn / drawn.sum()).astype(np.float32)
     weight = losses.class_weights(
         count, method=config.train.class_weights, beta=config.train.class_weights_beta
     )
@@ -222,6 +223,7 @@ def constants(config: Any, data: Data) -> step.Constants:
         log_prior=jnp.asarray(log_prior),
         class_weight=None if weight is None else jnp.asarray(weight),
         teachers=data.teachers,
+        covers=jnp.asarray(data.soft_labels.covers) if data.soft_labels else None,
     )
 
 

@@ -19,13 +19,14 @@ from aplantida_jax.train.optimizer import Optimizer
 from aplantida_jax.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
+LossFunction = Callable[[Any, Any], tuple[jax.Array, tuple[Any, jax.Array]]]
 
 
 def make_train_step(
     module: Any,
     tx: Optimizer,
     config: Any,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: jax.sharding.NamedSharding | None = None,
 ) -> Callable[[TrainState, Batch, ArrayLike, Constants], tuple[TrainState, Metrics]]:
     """(state, batch, learning_rate, constants) -> (state, metrics).
 
@@ -38,15 +39,19 @@ def make_train_step(
         module: flax module; called with train=True.
         tx: from `optimizer.make`.
         config: the whole configuration.
-        sharding: of the state and the metrics that come out, None is the compiler's.
+        sharding: of the state and the metrics that come out, with the mesh of what
+            comes in; None is the compiler's.
     """
+    mesh = sharding.mesh if sharding is not None else None
 
     def train_step(
         state: TrainState, batch: Batch, rate: ArrayLike, constants: Constants
     ) -> tuple[TrainState, Metrics]:
-        grads, loss, stats, hits = _differentiate(
-            module, tx, state, batch, constants, config
-        )
+        rng_images, rng_dropout = inputs.keys(config.seed, state.step)
+        seen = inputs.prepare(rng_images, batch, constants, config)
+        seen = inputs.ask_teachers(seen, constants, config, mesh)
+        loss_of = _loss_function(module, state, seen, rng_dropout, constants, config)
+        grads, loss, stats, hits = _differentiate(loss_of, tx, state, seen)
         sums = _add(state.sums, loss, hits)
         state = _updated(tx, state, grads, stats, rate).replace(sums=sums)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
@@ -94,18 +99,9 @@ def _updated(
 
 
 def _differentiate(
-    module: Any,
-    tx: Optimizer,
-    state: TrainState,
-    batch: Batch,
-    constants: Constants,
-    config: Any,
+    loss_of: LossFunction, tx: Optimizer, state: TrainState, seen: Inputs
 ) -> tuple[Any, jax.Array, Any, jax.Array]:
     """(gradients, loss, new batch_stats, bool [b] of right answers) of a batch."""
-    rng_images, rng_dropout = inputs.keys(config.seed, state.step)
-    seen = inputs.prepare(rng_images, batch, constants, config)
-    seen = inputs.ask_teachers(seen, constants)
-    loss_of = _loss_function(module, state, seen, rng_dropout, constants, config)
     trained, fixed = tx.split(state.params)
     (loss, (stats, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
         trained, fixed
@@ -122,7 +118,7 @@ def _loss_function(
     rng_dropout: jax.Array,
     constants: Constants,
     config: Any,
-) -> Callable[[Any, Any], tuple[jax.Array, tuple[Any, jax.Array]]]:
+) -> LossFunction:
     """(parameters that train, the others) -> (loss, (new batch_stats, logits))."""
     images = device_augment.normalise(
         seen.images, mean=config.input.mean, std=config.input.std

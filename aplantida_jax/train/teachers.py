@@ -10,12 +10,15 @@ the networks come from: teacher_runs.py.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from aplantida_jax.train import device_augment, losses
+
+Mesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +63,43 @@ class Teachers:
         """Which teachers are asked about images of classes int [b]: float32 [b, t]."""
         return jnp.asarray(self.covers, jnp.float32).T[label]
 
-    def answer(self, images: jax.Array, applies: jax.Array) -> jax.Array:
+    def answer(
+        self,
+        images: jax.Array,
+        applies: jax.Array,
+        *,
+        at_a_time: int = 0,
+        mesh: Mesh | None = None,
+    ) -> jax.Array:
         """The weighted mixture of the probabilities of those that apply.
 
         Args:
             images: float32 [b, s, s, 3] in 0..1, at least as large as the networks'.
             applies: float32 [b, t]; of a mixed image, mixed with its weights. A row
                 has one that is not 0.
+            at_a_time: images that each device asks about at once, which bounds the
+                memory that this takes; 0 is all of its own.
+            mesh: whose devices share the batch, along its first axis; None is one.
 
         Returns:
             float32 [b, c], rows with sum 1; no gradient passes.
         """
+
+        def of_device(teachers: Teachers, *own: jax.Array) -> jax.Array:
+            return _in_parts(teachers._mixture, at_a_time, *own)
+
+        if at_a_time and mesh is not None:
+            # By hand: a part of the whole batch would lie on some of the devices only.
+            split = jax.sharding.PartitionSpec(mesh.axis_names)
+            of_device = jax.shard_map(
+                of_device,
+                mesh=mesh,
+                in_specs=(jax.sharding.PartitionSpec(), split, split),
+                out_specs=split,
+            )
+        return jax.lax.stop_gradient(of_device(self, images, applies))
+
+    def _mixture(self, images: jax.Array, applies: jax.Array) -> jax.Array:
         share = self.weight * applies
         share = share / share.sum(axis=1, keepdims=True)
         rows = jnp.zeros((images.shape[0], self.covers.shape[1]))
@@ -83,7 +112,7 @@ class Teachers:
             logits = network.module.apply(variables, seen, train=False)
             logits = losses.mask_classes(logits, self.covers[number])
             rows += share[:, number, None] * jax.nn.softmax(logits)
-        return jax.lax.stop_gradient(rows)
+        return rows
 
 
 jax.tree_util.register_dataclass(
@@ -93,9 +122,30 @@ jax.tree_util.register_dataclass(
 )
 
 
+def _in_parts(
+    function: Callable[..., jax.Array], size: int, *arrays: jax.Array
+) -> jax.Array:
+    """function(*arrays), at most `size` rows at a time, one part after the other."""
+    count = len(arrays[0])
+    if not 0 < size < count:
+        return function(*arrays)
+    whole = count - count % size
+    parts = tuple(a[:whole].reshape(-1, size, *a.shape[1:]) for a in arrays)
+    found = jax.lax.map(lambda part: function(*part), parts)
+    found = found.reshape(whole, *found.shape[2:])
+    if whole == count:
+        return found
+    return jnp.concatenate([found, function(*(a[whole:] for a in arrays))])
+
+
 def resize(images: jax.Array, size: int) -> jax.Array:
-    """Squares float32 [b, s, s, 3] at another size, antialiased, in their range."""
+    """Squares float32 [b, s, s, 3] in 0..1 at a smaller size, with as much detail.
+
+    By Lanczos' filter of radius 3: a bilinear one leaves 0.7 of the detail that
+    `transforms.render` gives a picture of the size, and that evaluation sees.
+    """
     if images.shape[1] == size:
         return images
     shape = (images.shape[0], size, size, images.shape[3])
-    return jax.image.resize(images, shape, "linear", antialias=True)
+    found = jax.image.resize(images, shape, "lanczos3", antialias=True)
+    return jnp.clip(found, 0.0, 1.0)  # its lobes overshoot at edges
