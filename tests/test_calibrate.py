@@ -14,7 +14,7 @@ from finished_runs import Skill
 from aplantida_jax import files, paths
 from aplantida_jax.data import labels
 from aplantida_jax.errors import UserError
-from aplantida_jax.evaluate import calibrate, decision
+from aplantida_jax.evaluate import calibrate, decision, vector_verdict
 
 
 @pytest.fixture
@@ -56,6 +56,31 @@ def test_the_stage_writes_everything(ready):
     before = paths.calibration(workdir).stat().st_mtime_ns
     calibrate.run(config, workdir)
     assert paths.calibration(workdir).stat().st_mtime_ns == before
+
+
+def test_vector_scaling_comes_last_and_what_gets_worse_is_said(
+    ready, monkeypatch, caplog
+):
+    config, workdir = ready
+
+    def out_of_memory(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vector_verdict, "assess", out_of_memory)
+        with pytest.raises(MemoryError):
+            calibrate.run(config, workdir)
+    found = json.loads(paths.calibration(workdir).read_text())
+    assert found["temperature"] > 0
+    assert found["vector_scaling"] is None
+    with caplog.at_level("INFO", logger="absl"):
+        calibrate.run(config, workdir)  # it is not taken for finished
+    found = json.loads(paths.calibration(workdir).read_text())
+    for error, name in (("ece", "ECE"), ("loss", "loss")):
+        worse = found[f"{error}_after"] > found[f"{error}_before"]
+        assert (f"makes the {name} worse on test" in caplog.text) == worse
+    disagree = "val and test disagree" in caplog.text
+    assert disagree != found["vector_scaling"]["agree"]
 
 
 def test_dry_run_writes_nothing(ready):
@@ -183,10 +208,11 @@ def test_shuffled_labels_of_test_change_nothing_that_is_chosen():
 
 def test_an_assured_threshold_is_higher_and_more_accurate(fit):
     assert fit["assured_threshold"] >= fit["threshold"]
-    rows = {row["threshold"]: row for row in fit["val"]["threshold_table"]}
-    assert rows[fit["assured_threshold"]]["accuracy_interval"][0] >= 0.95
-    below = [t for t in rows if t < fit["assured_threshold"] - 1e-9]
-    assert all(rows[t]["accuracy_interval"][0] < 0.95 for t in below)
+    rows = fit["val"]["threshold_table"]
+    above = [row for row in rows if row["threshold"] >= fit["assured_threshold"]]
+    assert all(row["accuracy_interval"][0] >= 0.95 for row in above)
+    below = rows[len(rows) - len(above) - 1]
+    assert below["accuracy_interval"][0] < 0.95
 
 
 def test_a_threshold_that_rests_on_few_answers_says_so():
@@ -238,6 +264,33 @@ def test_it_says_why_the_genus_is_never_answered():
     left = found["left_under_threshold"]
     assert f"{left['images']} answers on val" in note
     assert f"{left['genus_accuracy']:.1%} the right genus" in note
+
+
+def test_intervals_are_by_group():
+    # Every photo four times over: four times the photos, and not a bit surer.
+    splits = [_scored(400, Skill(3.0, 12.0), seed=seed) for seed in (1, 2)]
+    repeated = [
+        decision.Scored(
+            np.arange(1600, dtype=np.uint64),
+            *(np.repeat(x, 4, axis=0) for x in (s.label, s.logits, s.image_id)),
+        )
+        for s in splits
+    ]
+    once, four = (
+        finished_runs.fit("run", finished_runs.label_map(), *pair)
+        for pair in (splits, repeated)
+    )
+    assert four["bootstrap"]["groups"] == once["bootstrap"]["groups"] == 400
+    for name in ("coverage", "accuracy"):
+        assert four[name] == once[name]
+        expected = once[f"{name}_interval"]
+        assert four[f"{name}_interval"] == pytest.approx(expected, abs=0.003)
+    for name, ends in once["intervals"].items():
+        assert four["intervals"][name] == pytest.approx(ends, abs=0.01), name
+        low, high = ends
+        assert low < high
+    assert once["intervals"]["ece_change"][1] < 0
+    assert once["intervals"]["ece_after"][0] <= once["ece_after"]
 
 
 def test_it_is_json(fit):

@@ -128,62 +128,6 @@ def test_all_right_or_all_wrong_end_at_a_bound():
     assert calibration.fit_temperature(logits, np.array([1, 2, 0])) == (100.0, False)
 
 
-def test_the_grid_has_both_ends():
-    grid = calibration.threshold_grid(0.40, 0.95, 0.01)
-    assert len(grid) == 56
-    assert grid[0] == 0.4
-    assert grid[-1] == 0.95
-    assert 0.7 in grid
-
-
-def test_the_smallest_threshold_that_reaches_the_target():
-    confidence = np.array([0.45, 0.55, 0.65, 0.75, 0.85, 0.95])
-    correct = np.array([0, 1, 0, 1, 1, 1], bool)
-    grid = calibration.threshold_grid(0.4, 0.9, 0.1)
-    table = calibration.threshold_table(confidence, correct, grid=grid, total=6)
-    assert [row["answered"] for row in table] == [6, 5, 4, 3, 2, 1]
-    assert table[2]["accuracy"] == 0.75
-    row = calibration.choose_threshold(table, target=0.95)
-    low, high = row.pop("accuracy_interval")
-    assert (low, high) == (pytest.approx(0.4385, abs=1e-4), 1.0)  # Wilson, 3 of 3
-    assert row == {
-        "threshold": 0.7,
-        "answered": 3,
-        "coverage": 0.5,
-        "accuracy": 1.0,
-    }
-    assert calibration.choose_threshold(table, target=0.75)["threshold"] == 0.5
-
-
-def test_a_confidence_at_the_threshold_is_answered():
-    table = calibration.threshold_table(
-        np.array([0.5]), np.array([True]), grid=np.array([0.5]), total=1
-    )
-    assert table[0]["answered"] == 1
-
-
-def test_no_threshold_is_none_and_the_best_is_told():
-    confidence = np.array([0.5, 0.6, 0.9, 0.9])
-    correct = np.array([1, 0, 1, 0], bool)
-    grid = calibration.threshold_grid(0.4, 0.95, 0.05)
-    table = calibration.threshold_table(confidence, correct, grid=grid, total=4)
-    assert calibration.choose_threshold(table, target=0.95) is None
-    best = calibration.best_available(table)
-    assert best["accuracy"] == 0.5
-    assert best["answered"] == 4  # of equally accurate ones, that which answers more
-    assert table[-1] == {
-        "threshold": 0.95,
-        "answered": 0,
-        "coverage": 0.0,
-        "accuracy": None,
-        "accuracy_interval": None,
-    }
-    nothing = calibration.threshold_table(
-        confidence[:0], correct[:0], grid=grid, total=0
-    )
-    assert calibration.best_available(nothing) is None
-
-
 def test_hand_computed_risk_coverage():
     confidence = np.array([0.9, 0.8, 0.7, 0.6])
     correct = np.array([1, 0, 1, 1], bool)

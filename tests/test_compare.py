@@ -1,6 +1,7 @@
 """Stage `compare`: what it finds, what it refuses, what it writes."""
 
 import json
+import re
 import shutil
 
 import evaluated_runs
@@ -9,7 +10,7 @@ import pytest
 from finished_runs import Skill
 
 from aplantida_jax import config as config_lib
-from aplantida_jax import files, paths
+from aplantida_jax import files, manifest, paths
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import compare, outputs
 
@@ -135,12 +136,76 @@ def test_seeds_are_a_sample_too(ready):
     )
     assert len(row["members"]) == 3
     alone = compared(ready, "poor", seeds["good"])
-    assert "spread of its seeds is not counted" in " ".join(alone["notes"])
+    assert "given the spread of their seeds" in " ".join(alone["notes"])
+    assert alone["pairs"][0]["seeds"]["degrees_of_freedom"] == 2
+
+
+def test_single_runs_win_as_they_were_trained(ready, caplog):
+    with caplog.at_level("INFO", logger="absl"):
+        found = compared(ready, "poor", "good")
+    assert "another seed may turn which is better" in " ".join(found["notes"])
+    assert re.search(r"good is better than poor .*, as trained once each", caplog.text)
+
+
+def test_the_stage_is_that_of_the_evaluation(ready):
+    # A second baseline has a name of its own, and no training.
+    run = paths.run_dir(ready, "good").with_name("baseline_linear")
+    directory = paths.evaluation_dir(run, "test")
+    shutil.copytree(
+        paths.evaluation_dir(paths.run_dir(ready, "good"), "test"), directory
+    )
+    made = json.loads((directory / manifest.MANIFEST).read_text())
+    (directory / manifest.MANIFEST).unlink()
+    job = manifest.Job("baseline", directory, "", ready.to_dict(), made["inputs"], "")
+    written = [directory / name for name in made["outputs"]]
+    job.finish(outputs=written, metrics={}, label_map=made["label_map"])
+    assert compared(ready, "poor", "baseline_linear")["pairs"][0]["p"] < 0.001
+    (directory / outputs.METRICS).unlink()
+    with pytest.raises(UserError, match=r"stage 'baseline' \(.*name=baseline_l"):
+        compared(ready, "poor", "baseline_linear")
 
 
 def test_what_is_missing_is_named(ready):
-    with pytest.raises(UserError, match=r"stage 'evaluate' \(--config.name=nowhere"):
+    outputs_of = paths.evaluation_dir(paths.run_dir(ready, "good"), "test")
+    shutil.rmtree(outputs_of)
+    with pytest.raises(UserError, match=r"stage 'evaluate' \(--config.name=good"):
+        compared(ready, "poor", "good")
+
+
+def test_the_command_that_mends_names_the_experiments_own_file(ready):
+    ready.variant = "demo"
+    (paths.run_dir(ready, "student_labels") / "evaluate").mkdir(parents=True)
+    own = r"\(--config=configs/student_labels\.py:demo --config\.eval\.split=test\)"
+    with pytest.raises(UserError, match=f"stage 'evaluate' {own}"):
+        compared(ready, "poor", "student_labels")
+
+
+def test_a_run_that_is_not_there_is_told_from_one_that_is_not_evaluated(ready):
+    with pytest.raises(UserError, match=r"no such run: did you mean 'regional'\?"):
+        compared(ready, "poor", "regionl")
+    own = r"evaluated there are good, .*--config=configs/student_labels\.py first"
+    with pytest.raises(UserError, match=own):
+        compared(ready, "poor", "student_labels")
+
+
+def test_without_resamples_nothing_is_read(ready):
+    ready.eval.bootstrap = 0
+    with pytest.raises(UserError, match=r"--config\.eval\.bootstrap=1000"):
         compared(ready, "poor", "nowhere")
+
+
+def test_a_name_keeps_two_comparisons_apart(ready, caplog):
+    compared(ready, "poor", "good")
+    first = paths.comparison_dir(ready, "test") / compare.COMPARISON
+    before = first.read_bytes()
+    ready.compare.name = "mine"
+    compared(ready, "good", "poor_s1")
+    assert first.read_bytes() == before
+    assert (first.parents[1] / "mine.test" / compare.COMPARISON).exists()
+    ready.compare.name = ""
+    with caplog.at_level("WARNING", logger="absl"):
+        compared(ready, "good", "poor_s1")
+    assert "is replaced, which compared poor, good" in caplog.text
 
 
 def test_a_newer_checkpoint_makes_an_evaluation_stale(ready):

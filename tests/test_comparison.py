@@ -108,31 +108,68 @@ def test_equal_runs_are_told_apart_once_in_twenty():
     assert 0.01 <= missed.mean() <= 0.11
 
 
-def test_seeds_that_differ_by_chance_are_no_finding():
-    # Each seed is better or worse by a few points of its own; the ways are the same.
-    rng = np.random.default_rng(3)
-
-    def way(name):
-        seeds = [
-            answered(f"{name}{s}", rng.random(400) < 0.6 + rng.normal(scale=0.06))
-            for s in range(3)
-        ]
-        return Contender(name, tuple(seeds))
-
-    found = [
-        table(way("a"), way("b"), resamples=30)["pairs"][0]["p"] < 0.05
-        for _ in range(90)
+def way(name, runs, rng, *, apart=0.02, gain=0.0, photos=1500):
+    """Runs of a way; each is better or worse by some points of its own."""
+    seeds = [
+        answered(
+            f"{name}{s}", rng.random(photos) < 0.6 + gain + rng.normal(scale=apart)
+        )
+        for s in range(runs)
     ]
-    assert np.mean(found) <= 0.09
-    # As if there were one seed only, chance would look like a finding.
-    fooled = [
-        table(
-            Contender("a", way("a").members[:1]), Contender("b", way("b").members[:1])
-        )["pairs"][0]["p"]
-        < 0.05
+    return Contender(name, tuple(seeds))
+
+
+def test_two_seeds_of_each_of_many_ways_find_what_is_better():
+    # One way's two seeds alone tell too little of their spread: t has 12.7 for 1.96.
+    rng = np.random.default_rng(3)
+    ways = [way(name, 2, rng) for name in "abcdef"]
+    found = table(*ways, way("better", 2, rng, gain=0.1))
+    assert [(row["better"], row["worse"]) for row in found["significant"]][:1] == [
+        ("better", "a")
+    ]
+    assert {row["better"] for row in found["significant"]} == {"better"}
+    pair = found["pairs"][0]
+    assert pair["seeds"]["degrees_of_freedom"] == 7
+    assert 0.008 < pair["seeds"]["standard_deviation"] < 0.035
+    assert "spread" not in found["notes"][0]
+    assert "7 degrees of freedom" in found["notes"][0]
+
+
+def test_one_run_has_the_spread_of_the_others():
+    # Chance alone, which a run known once had taken for a finding one time in four.
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(30):
+        ways = [way("a", 1, rng, apart=0.04), way("b", 4, rng, apart=0.04)]
+        found.append(table(*ways, resamples=30))
+    assert np.mean([bool(x["significant"]) for x in found]) <= 0.1
+    assert found[0]["pairs"][0]["test"] == comparison.OVER_SEEDS
+    assert "of a one run is known" in found[0]["notes"][1]
+
+
+def test_single_runs_are_told_as_what_they_are():
+    # Ways that are equal: seeds alone make a difference between trained models.
+    rng = np.random.default_rng(3)
+    found = [
+        table(*(way(name, 1, rng, apart=0.06) for name in "ab"), resamples=2)
         for _ in range(40)
     ]
-    assert np.mean(fooled) > 0.3
+    assert np.mean([bool(x["significant"]) for x in found]) > 0.3
+    for told in found:
+        assert "another seed may turn which is better" in told["notes"][0]
+        assert all(row["test"] == comparison.BY_GROUP for row in told["significant"])
+
+
+def test_the_spread_is_that_on_the_photos_of_the_pair():
+    # The regional way answered 900 photos only; the others' seeds are known there too.
+    rng = np.random.default_rng(4)
+    ways = [way("a", 2, rng), way("b", 2, rng), way("local", 1, rng, photos=900)]
+    found = table(*ways)
+    partial = found["pairs"][1]
+    assert (partial["run"], partial["images"]) == ("local", 900)
+    assert partial["seeds"]["degrees_of_freedom"] == 2
+    local = table(way("a", 1, rng), way("local", 2, rng, photos=900))
+    assert local["pairs"][0]["seeds"]["degrees_of_freedom"] == 1
 
 
 def test_one_group_alone_has_no_interval():

@@ -146,3 +146,50 @@ def test_wilson_is_the_textbook_one():
     assert low == pytest.approx(0.4385, abs=1e-4)
     assert high == 1.0
     assert intervals.wilson(0, 0) is None
+
+
+def test_wilson_ends_exactly_where_nothing_or_all_is_right():
+    # Rounding made the low end of 0 of 72 larger than 0.
+    for n in range(1, 200):
+        assert intervals.wilson(0, n)[0] == 0.0
+        assert intervals.wilson(n, n)[1] == 1.0
+
+
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_wilson_by_groups_of_one_is_wilson(n):
+    right = np.arange(n) % 5 > 0
+    found = intervals.wilson_by_group(right, np.arange(n))
+    assert found == intervals.wilson(int(right.sum()), n)
+
+
+def test_groups_that_are_all_right_are_a_trial_each():
+    found = intervals.wilson_by_group(np.ones(12, bool), np.arange(12) // 3)
+    assert found == intervals.wilson(4, 4)
+    assert intervals.wilson_by_group(np.ones(3, bool), np.zeros(3)) == (
+        intervals.wilson(1, 1)
+    )
+
+
+def test_the_design_effect_is_that_of_the_textbook():
+    # Kish 1965: 1 + (m - 1) * correlation; groups of 4, each alike with chance .6.
+    rng = np.random.default_rng(0)
+    group = np.arange(40_000) // 4
+    alike = (rng.random(10_000) < 0.6)[group]
+    right = np.where(alike, (rng.random(10_000) < 0.7)[group], rng.random(40_000) < 0.7)
+    low, high = intervals.wilson_by_group(right, group)
+    once = np.diff(intervals.wilson(int(right.sum()), 40_000))[0]
+    assert ((high - low) / once) ** 2 == pytest.approx(1 + 3 * 0.6, rel=0.05)
+
+
+@pytest.mark.parametrize(("groups", "share"), [(10, 0.5), (80, 0.85)])
+def test_wilson_by_group_holds_the_truth(groups, share):
+    rng = np.random.default_rng(1)
+    inside = np.zeros((300, 2))
+    for trial in range(len(inside)):
+        key = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
+        right = (rng.random(groups) < share)[key]
+        by_group = intervals.wilson_by_group(right, key)
+        by_photo = intervals.wilson(int(right.sum()), len(right))
+        inside[trial] = [a <= share <= b for a, b in (by_group, by_photo)]
+    assert inside[:, 0].mean() >= 0.91
+    assert inside[:, 1].mean() < 0.85

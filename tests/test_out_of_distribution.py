@@ -1,6 +1,5 @@
-"""Stage `out_of_distribution` on a trained network, and how answers are counted."""
+"""Stage `out_of_distribution` on a trained network."""
 
-import collections
 import dataclasses
 import json
 import logging
@@ -17,16 +16,18 @@ from aplantida_jax.data import labels, records
 from aplantida_jax.data.cache import Cache
 from aplantida_jax.data.hold_out import NO_CLASS
 from aplantida_jax.data.journal import Outcome
+from aplantida_jax.demo import unknown_pictures
 from aplantida_jax.errors import UserError
-from aplantida_jax.evaluate import answered_unknown, calibrate, out_of_distribution
-from aplantida_jax.evaluate.answered_unknown import Said
-from aplantida_jax.evaluate.unknown_images import Unknown
+from aplantida_jax.evaluate import calibrate, out_of_distribution
 
 HELD_OUT = {"Genusa nova": 5, "Genusx ignota": 4}
 
 
 def _hold_out(config) -> None:
-    """What export and download leave where two species are held out."""
+    """What export and download leave where two species are held out.
+
+    Of the first, one photo is lost, and of another a web page was kept.
+    """
     cache = Cache(paths.cache_dir(config), config.download.cache_size_gb)
     rng = np.random.default_rng(5)
     photos = []
@@ -39,11 +40,13 @@ def _hold_out(config) -> None:
             conftest._photo(taxon, f"held-out-{number}", i, cache, rng)
             for i in range(count)
         ]
-    cache.close()
     photos.sort(key=lambda photo: photo.image_id)
-    lost = dataclasses.replace(photos[0], image_id="f" * 16, url="images/lost.jpg")
-    records.write_photos(paths.held_out(config), [*photos, lost])
-    outcomes = [dataclasses.asdict(Outcome(p.image_id, "ok")) for p in photos]
+    for image_id, url in (("e" * 16, "page.jpg"), ("f" * 16, "lost.jpg")):
+        photos.append(dataclasses.replace(photos[0], image_id=image_id, url=url))
+    cache.put("e" * 16, b"<html>not found</html>")
+    cache.close()
+    records.write_photos(paths.held_out(config), photos)
+    outcomes = [dataclasses.asdict(Outcome(p.image_id, "ok")) for p in photos[:-1]]
     files.write_jsonl(paths.download_index(config), outcomes)
 
 
@@ -89,6 +92,27 @@ def _read(workdir: Path):
     return json.loads(paths.out_of_distribution(workdir).read_text())
 
 
+def _check_what_was_sampled(kinds: dict) -> None:
+    """And that there is an interval where there are several of it."""
+    assert {kind: row["sampled"] for kind, row in kinds.items()} == {
+        "held_out": {"what": "species", "groups": 2},
+        "held_out_known_genus": {"what": "species", "groups": 1},
+        "held_out_new_genus": {"what": "species", "groups": 1},
+        "pictures": {"what": "kinds", "groups": 2},
+        "picture:black": {"what": "pictures", "groups": 3},
+        "picture:noise": {"what": "pictures", "groups": 3},
+    }
+    for kind, row in kinds.items():
+        several = row["sampled"]["groups"] > 1
+        for interval in (
+            row["species"]["interval"],
+            row["scores"]["confidence"]["auroc_interval"],
+        ):
+            assert (interval is not None) == several, kind
+    broken = {"html": 1, "truncated": 1}
+    assert kinds["picture:noise"]["left_out"] == broken == kinds["pictures"]["left_out"]
+
+
 def test_a_model_that_answers_everything_is_always_wrong(ready):
     config, workdir = ready
     out_of_distribution.run(config, workdir)
@@ -104,11 +128,9 @@ def test_a_model_that_answers_everything_is_always_wrong(ready):
     }
     for row in kinds.values():
         assert row["species"]["share"] == 1.0
-        assert row["species"]["interval"][1] == 1.0
         assert row["not_conclusive"]["count"] == 0
-    assert kinds["held_out"]["left_out"] == {"not in the cache": 1}
-    broken = {"html": 1, "truncated": 1}
-    assert kinds["picture:noise"]["left_out"] == broken == kinds["pictures"]["left_out"]
+    assert kinds["held_out"]["left_out"] == {"html": 1, "not in the cache": 1}
+    _check_what_was_sampled(kinds)
     calibration = json.loads(paths.calibration(workdir).read_text())
     assert found["known"]["species"]["share"] == calibration["coverage"]
     assert found["threshold"] == calibration["threshold"]
@@ -149,23 +171,26 @@ def test_a_model_without_thresholds_answers_nothing(ready):
     assert found["wrong_answers"] == []
 
 
-def test_species_whose_photos_are_all_lost_are_counted(ready, tmp_path):
+def test_lost_photos_are_counted_and_pictures_are_drawn(ready, tmp_path):
     config, workdir = ready
     shutil.copytree(config.data_dir, tmp_path / "data")
     config.data_dir = str(tmp_path / "data")
-    config.out_of_distribution.images_dir = ""
+    config.out_of_distribution.update({"images_dir": "", "drawn": 1})
     path = paths.held_out(config)
     photos = list(records.read_photos(path, made_by="export_dataset"))
     gone = [dataclasses.replace(p, image_id=p.image_id[::-1]) for p in photos]
     records.write_photos(path, gone)
     out_of_distribution.run(config, workdir)
     found = _read(workdir)
-    assert list(found["kinds"]) == ["held_out"]
+    drawn = found["kinds"]["pictures"]
+    assert drawn["images"] == len(unknown_pictures.KINDS) == len(found["kinds"]) - 2
+    assert drawn["sampled"] == {"what": "kinds", "groups": drawn["images"]}
+    assert len(list((workdir / "out_of_distribution").rglob("*.jpg"))) == 9
     row = found["kinds"]["held_out"]
     assert row["images"] == 0
-    assert row["left_out"] == {"not in the cache": 10}
+    assert row["left_out"] == {"not in the cache": 10, "html": 1}
     assert row["species"] == {"count": 0, "share": None, "interval": None}
-    assert row["scores"]["energy"] == {"auroc": None, "fpr_at_95_tpr": None}
+    assert set(row["scores"]["energy"].values()) == {None}
 
 
 def test_a_calibration_of_another_checkpoint_is_refused(ready):
@@ -183,7 +208,7 @@ def test_a_dry_run_counts_and_writes_nothing(ready, caplog):
     config.dry_run = True
     with caplog.at_level(logging.INFO, logger="absl"):
         out_of_distribution.run(config, workdir)
-    assert "10 photos of held-out species" in caplog.text
+    assert "11 photos of held-out species" in caplog.text
     assert "3 pictures of kind black" in caplog.text
     assert not (workdir / "out_of_distribution").exists()
 
@@ -201,80 +226,9 @@ def test_folders_without_pictures_are_refused(ready, tmp_path):
 
 def test_with_nothing_to_ask_it_says_how_to_have_something(ready, tmp_path, caplog):
     config, workdir = ready
-    config.out_of_distribution.images_dir = ""
+    config.out_of_distribution.update({"images_dir": "", "drawn": 0})
     config.data_dir = str(tmp_path / "nothing")
     with caplog.at_level(logging.WARNING, logger="absl"):
         out_of_distribution.run(config, workdir)
-    assert "--config.dataset.hold_out_share" in caplog.text
+    assert "nothing to ask about: hold species out" in caplog.text
     assert not (workdir / "out_of_distribution").exists()
-
-
-# Six held-out photos; genera of the label map are A, B and C.
-GENERA = ["A", "B", "C"]
-NAMES = ["A one", "A two", "B one", "C one"]
-PHOTOS = Unknown(
-    "held_out",
-    [f"{i:016x}" for i in range(6)],
-    ["A new", "A new", "A new", "B new", "D new", "D new"],
-    ["A", "A", "A", "B", "D", "D"],
-    collections.Counter({"not in the cache": 2}),
-)
-SAID = Said(
-    species=np.array([1, 0, 0, 0, 1, 0], bool),
-    genus=np.array([0, 1, 0, 1, 0, 0], bool),
-    top_class=np.array([1, 0, 0, 3, 2, 2]),
-    top_genus=np.array([0, 0, 0, 2, 1, 1]),
-    confidence=np.array([0.9, 0.8, 0.3, 0.7, 0.95, 0.1]),
-    scores={n: np.arange(6.0) for n in ("confidence", "max_logit", "energy")},
-)
-
-
-def test_hand_counted_answers():
-    row = answered_unknown.of_kind(PHOTOS, SAID, SAID, genus_names=GENERA)
-    assert row["species"]["count"] == 2
-    assert row["species_of_the_right_genus"] == 1
-    assert (row["genus"]["right"], row["genus"]["wrong"]) == (1, 1)
-    assert row["not_conclusive"] == {
-        "count": 2,
-        "share": 2 / 6,
-        "interval": [pytest.approx(0.0968, abs=1e-4), pytest.approx(0.7, abs=1e-4)],
-    }
-    assert row["left_out"] == {"not in the cache": 2}
-    assert row["scores"]["energy"]["auroc"] == 0.5  # of a sample and itself
-
-
-def test_held_out_species_are_parted_by_their_genus():
-    parts = answered_unknown.by_genus_known(PHOTOS, SAID, GENERA)
-    assert {kind: unknown.name for kind, (unknown, _) in parts.items()} == {
-        "held_out_known_genus": ["A new", "A new", "A new", "B new"],
-        "held_out_new_genus": ["D new", "D new"],
-    }
-    assert parts["held_out_new_genus"][1].species.tolist() == [True, False]
-
-
-def test_hand_counted_species():
-    rows = answered_unknown.by_species(PHOTOS, SAID, NAMES, GENERA)
-    assert [row["latin_name"] for row in rows] == ["D new", "A new", "B new"]
-    assert rows[0] == {
-        "latin_name": "D new",
-        "genus_known": False,
-        "images": 2,
-        "species": 1,
-        "genus_right": 0,
-        "genus_wrong": 0,
-        "taken_for": {"B one": 1},
-    }
-    assert (rows[1]["genus_right"], rows[2]["genus_wrong"]) == (1, 1)
-
-
-def test_a_right_genus_is_no_wrong_answer():
-    rows = answered_unknown.wrong_answers([(PHOTOS, SAID)], NAMES, GENERA, limit=9)
-    said = [(row["name"], row["said"], row["rank"]) for row in rows]
-    assert said == [
-        ("D new", "B one", "species"),
-        ("A new", "A two", "species"),
-        ("B new", "C", "genus"),
-    ]
-    twice = [(PHOTOS, SAID), (PHOTOS, SAID)]
-    two = answered_unknown.wrong_answers(twice, NAMES, GENERA, limit=2)
-    assert [row["name"] for row in two] == ["D new", "D new"]  # one of each kind

@@ -1,4 +1,4 @@
-"""Vector scaling: its gradient, its limits, and the folds that judge it."""
+"""Vector scaling: its gradient and its limits."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,9 @@ def test_the_gradient_is_that_of_the_loss():
     logits, label, scale, bias = _skewed(50)
     z = logits.astype(np.float32)
     theta = np.concatenate([scale, bias])
-    loss, gradient = vector_scaling._loss(z, label, scale, bias)
+    everything = np.ones(4, bool), np.arange(50)
+    loss, *gradients = vector_scaling._loss(z, label, scale, bias, *everything)
+    gradient = np.concatenate(gradients)
     # The loss itself, by its definition and in float64.
     scores = scale * z.astype(np.float64) + bias
     own = scores[np.arange(50), label]
@@ -65,33 +67,14 @@ def test_a_masked_class_plays_no_part():
     np.testing.assert_array_equal(found.bias[4:], 0.0)
 
 
-def test_cross_validation_prefers_it_where_classes_are_skewed():
-    logits, label, _, _ = _skewed(4000)
-    judged = vector_scaling.cross_validate(
-        logits, label, np.arange(4000), folds=5, penalty=1.0, bins=15
-    )
-    assert judged["better_folds"] == 5
-    assert judged["vector"]["loss"] < judged["temperature"]["loss"]
-    assert judged["vector"]["ece"] < judged["temperature"]["ece"]
-
-
-def test_copies_do_not_help_where_groups_stay_together():
-    # Labels are pure chance. Copies in other folds would let it learn them by heart.
-    rng = np.random.default_rng(1)
-    logits = np.repeat(rng.normal(size=(10, 10)), 5, axis=0)
-    label = np.repeat(rng.permutation(10), 5)
-    options = {"folds": 5, "penalty": 0.1, "bins": 15}
-    groups = np.repeat(np.arange(10), 5)
-    apart = vector_scaling.cross_validate(logits, label, np.arange(50), **options)
-    together = vector_scaling.cross_validate(logits, label, groups, **options)
-    assert apart["vector"]["loss"] < apart["temperature"]["loss"]
-    assert together["vector"]["loss"] > together["temperature"]["loss"]
-
-
-def test_fewer_groups_than_folds_cannot_be_judged():
-    logits, label, _, _ = _skewed(9)
-    group = np.arange(9) % 4
-    judged = vector_scaling.cross_validate(
-        logits, label, group, folds=5, penalty=1.0, bins=15
-    )
-    assert judged is None
+def test_only_the_chosen_images_are_fitted(monkeypatch):
+    monkeypatch.setattr(vector_scaling, "_CHUNK", 4 * 7)  # in chunks of seven images
+    logits, label, _, _ = _skewed(300)
+    options = {"temperature": 1.5, "penalty": 1.0}
+    only = np.flatnonzero(np.arange(300) % 3)
+    found = vector_scaling.fit(logits, label, only=only, **options)
+    alone = vector_scaling.fit(logits[only], label[only], **options)
+    np.testing.assert_allclose(found.scale, alone.scale, rtol=1e-5)
+    np.testing.assert_allclose(found.bias, alone.bias, atol=1e-5)
+    temperature = calibration.fit_temperature(logits, label, only=only)
+    assert temperature == calibration.fit_temperature(logits[only], label[only])

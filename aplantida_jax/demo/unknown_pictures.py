@@ -48,7 +48,7 @@ def write(directory: Path, *, seed: int, count: int, image_size: int) -> None:
             rng = np.random.default_rng([seed, _STREAM, number, index])
             picture = np.ascontiguousarray(paint(image_size, rng))
             files.write_bytes(path, encode_jpeg(picture, int(rng.integers(60, 93))))
-    logging.info("demo_data: %d kinds of pictures without a plant", len(KINDS))
+    logging.info("%s: %d kinds of pictures without a plant", directory, len(KINDS))
 
 
 def _ground(size: int, rng: Generator) -> np.ndarray:

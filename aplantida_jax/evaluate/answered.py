@@ -7,6 +7,7 @@ older checkpoint or split, of another label map, and runs without a photo in com
 """
 
 import dataclasses
+import difflib
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import outputs
 from aplantida_jax.evaluate.measures import Answered, Contender, common_photos
+
+_CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +110,7 @@ def _each(sides: Sides) -> Iterator[Evaluated]:
 
 def _evaluated(config: Any, name: str) -> Evaluated:
     workdir = paths.run_dir(config, name)
+    _check_there(config, workdir)
     split, region = config.eval.split, config.region
     directory = paths.evaluation_dir(workdir, split, region)
     best = paths.best(workdir)
@@ -114,10 +118,37 @@ def _evaluated(config: Any, name: str) -> Evaluated:
         own = files.read_json(best, made_by="train")["region"]
         if paths.evaluation_dir(workdir, split, own).exists():
             directory, region = paths.evaluation_dir(workdir, split, own), own
-    mend = f"--config.name={name} --config.eval.split={split}"
+    stage = outputs.evaluated_by(workdir)
+    mend = f"{_experiment(config, name, stage)} --config.eval.split={split}"
     mend += f" --config.region={region}" if region else ""
-    stage = "baseline" if name == "baseline" else "evaluate"
     return Evaluated(name, directory, region, stage, mend)
+
+
+def _check_there(config: Any, workdir: Path) -> None:
+    """Refuses a run that was never begun, and names those that were."""
+    if workdir.is_dir():
+        return
+    beside = sorted(path.parent.name for path in workdir.parent.glob("*/evaluate"))
+    near = difflib.get_close_matches(workdir.name, beside, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    stages = "train and evaluate it"
+    if (_CONFIGS / f"{workdir.name}.py").exists():
+        stages += f" with {_experiment(config, workdir.name, '')}"
+    raise UserError(
+        f"compare.runs names {workdir.name}, and {workdir.parent} has no such run: "
+        f"{hint}evaluated there are {', '.join(beside) or 'none'}; or {stages} first"
+    )
+
+
+def _experiment(config: Any, name: str, stage: str) -> str:
+    """The flags that name a run: its file in configs/, where it has one, and itself."""
+    file = "baseline" if stage == "baseline" else name
+    named = f"--config.name={name}"
+    if not (_CONFIGS / f"{file}.py").exists():
+        return named  # of a seed or a trial: the file is the user's to know
+    variant = f":{config.variant}" if config.variant else ""
+    flag = f"--config=configs/{file}.py{variant}"
+    return flag if file == name else f"{flag} {named}"
 
 
 def _check_fresh(config: Any, run: Evaluated) -> None:

@@ -1,20 +1,22 @@
 """What a model said of pictures that it cannot know, and how often; pure.
 
 Of an unknown picture every answer with a species is wrong. The genus may be right, when
-it is that of a held-out species and the label map has it; all else should end as "no
-concluyente". Shares are 0 to 1, intervals 95 % by Wilson, over pictures: those of one
-species resemble each other, so the truth is somewhat less certain.
+it is that of a held-out species and the model has it; all else should end as "no
+concluyente". Shares are 0 to 1. Intervals are 95 % ones by group, since what was drawn
+are species, and kinds of pictures without a plant: those of one are answered alike, and
+another species may be answered otherwise. Of a single one there is no interval.
 """
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
 
 from aplantida_jax.evaluate import calibration, detection, intervals
 from aplantida_jax.evaluate.answers import Answers
+from aplantida_jax.evaluate.intervals import Groups
 from aplantida_jax.evaluate.unknown_images import Unknown
 
 HELD_OUT = "held_out"
@@ -88,19 +90,35 @@ class Said:
         )
 
 
-def shares(said: Said) -> dict[str, Any]:
+def shares(said: Said, groups: Groups) -> dict[str, Any]:
     """How often a species, a genus and nothing was answered."""
-    n = len(said.species)
+
+    def share(answered: np.ndarray) -> dict[str, Any]:
+        n = len(answered)
+        alone = groups.count < 2
+        return {
+            "count": int(answered.sum()),
+            "share": float(answered.mean()) if n else None,
+            "interval": (
+                None if alone else intervals.wilson_by_group(answered, groups.of_image)
+            ),
+        }
+
     return {
-        "images": n,
-        "species": _share(int(said.species.sum()), n),
-        "genus": _share(int(said.genus.sum()), n),
-        "not_conclusive": _share(int((~said.species & ~said.genus).sum()), n),
+        "images": len(said.species),
+        "species": share(said.species),
+        "genus": share(said.genus),
+        "not_conclusive": share(~said.species & ~said.genus),
     }
 
 
 def of_kind(
-    unknown: Unknown, said: Said, known: Said, *, genus_names: Sequence[str]
+    unknown: Unknown,
+    said: Said,
+    known: Said,
+    known_groups: Groups,
+    *,
+    genus_names: Sequence[str],
 ) -> dict[str, Any]:
     """The row of one kind, or of several together.
 
@@ -108,20 +126,23 @@ def of_kind(
         unknown: the pictures.
         said: of them.
         known: what was said of test, that the scores are to be told from.
+        known_groups: which photos of test belong together.
         genus_names: of the label map's genera, by their index.
     """
     right = genus_is(unknown, said, genus_names)
-    row = shares(said)
+    groups = unknown.groups
+    row = shares(said, groups)
     row["genus"] |= {
         "right": int((said.genus & right).sum()),
         "wrong": int((said.genus & ~right).sum()),
     }
     return {
         **row,
+        "sampled": {"what": unknown.sampled, "groups": groups.count},
         # The answer is wrong, but a relative's: a lesser mistake.
         "species_of_the_right_genus": int((said.species & right).sum()),
         "left_out": dict(unknown.left_out),
-        "scores": detection.separate(known.scores, said.scores),
+        "scores": detection.separate(known.scores, said.scores, known_groups, groups),
     }
 
 
@@ -132,14 +153,13 @@ def genus_is(unknown: Unknown, said: Said, genus_names: Sequence[str]) -> np.nda
 
 
 def by_genus_known(
-    unknown: Unknown, said: Said, genus_names: Sequence[str]
+    unknown: Unknown, said: Said, genera: Container[str]
 ) -> dict[str, tuple[Unknown, Said]]:
-    """The held-out photos in two kinds: whose genus the label map has, and the others.
+    """The held-out photos in two kinds: of `genera` that can be answered, and others.
 
     A kind without photos is left out.
     """
-    known = set(genus_names)
-    has = np.array([genus in known for genus in unknown.genus], bool)
+    has = np.array([genus in genera for genus in unknown.genus], bool)
     kinds = {"held_out_known_genus": has, "held_out_new_genus": ~has}
     return {
         kind: (_some(unknown, kind, np.flatnonzero(index)), said.at(index))
@@ -155,13 +175,23 @@ def _some(unknown: Unknown, kind: str, index: np.ndarray) -> Unknown:
         [unknown.image_id[i] for i in kept],
         [unknown.name[i] for i in kept],
         [unknown.genus[i] for i in kept],
+        group=[unknown.group[i] for i in kept],
+        sampled=unknown.sampled,
     )
 
 
 def by_species(
-    unknown: Unknown, said: Said, names: Sequence[str], genus_names: Sequence[str]
+    unknown: Unknown,
+    said: Said,
+    names: Sequence[str],
+    genus_names: Sequence[str],
+    *,
+    genera: Container[str],
 ) -> list[dict[str, Any]]:
-    """A row for each held-out species, that answered as another most often first."""
+    """A row for each held-out species, that answered as another most often first.
+
+    `genera` can be answered; `names` and `genus_names` are the label map's, by index.
+    """
     right = genus_is(unknown, said, genus_names)
     of = np.array(unknown.name)
     rows: list[dict[str, Any]] = []
@@ -172,7 +202,7 @@ def by_species(
         rows.append(
             {
                 "latin_name": name,
-                "genus_known": unknown.genus[int(np.argmax(own))] in genus_names,
+                "genus_known": unknown.genus[int(np.argmax(own))] in genera,
                 "images": int(own.sum()),
                 "species": len(as_species),
                 "genus_right": int((own & said.genus & right).sum()),
@@ -219,11 +249,3 @@ def wrong_answers(
                 }
             )
     return sorted(rows[:limit], key=lambda row: -row["confidence"])
-
-
-def _share(count: int, n: int) -> dict[str, Any]:
-    return {
-        "count": count,
-        "share": count / n if n else None,
-        "interval": intervals.wilson(count, n),
-    }

@@ -118,13 +118,19 @@ def log_probabilities(
     temperature: float = 1.0,
     class_mask: np.ndarray | None = None,
     log_prior: np.ndarray | None = None,
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (rows, float64 log-probabilities [rows, classes]); -inf where masked."""
-    count, classes = logits.shape
+    only: np.ndarray | None = None,
+) -> Iterator[tuple[slice | np.ndarray, np.ndarray]]:
+    """Yields (rows, float64 log-probabilities [rows, classes]); -inf where masked.
+
+    `rows` says of which images they are, in chunks; `only`, their positions [m], leaves
+    the others out without a copy of the logits.
+    """
+    count, classes = len(logits) if only is None else len(only), logits.shape[1]
     step = max(1, _CHUNK // classes)
     # One empty chunk for an empty array, so that shapes come out right.
     for start in range(0, max(count, 1), step):
-        rows = slice(start, start + step)
+        chunk = slice(start, start + step)
+        rows = chunk if only is None else only[chunk]
         scores = logits[rows].astype(np.float64) / temperature
         if log_prior is not None:
             scores += log_prior

@@ -49,6 +49,12 @@ class Model:
         """The options of `calibration.decide`."""
         return {n: self.calibration[n] for n in ("threshold", "genus_threshold")}
 
+    @property
+    def genera(self) -> frozenset[str]:
+        """Those that it can answer: of a regional model, its region's."""
+        taxa = np.array([taxon.genus for taxon in self.label_map.taxa], object)
+        return frozenset(taxa if self.class_mask is None else taxa[self.class_mask])
+
     def said(self, chunks: Iterable[inference.Predictions]) -> Said:
         """What the app would say; no more than a chunk's logits are kept.
 

@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 
 from aplantida_jax.evaluate import answers as answers_lib
-from aplantida_jax.evaluate import intervals
 
 TEMPERATURE_RANGE = (0.01, 100.0)  # a fit that ends here has found no minimum
-# Of fewer answers, 95 % right can only be all of them, which may be luck.
-LEAST_ANSWERED = 20
 _ITERATIONS = 60
 _CURVE_POINTS = 200  # of the risk-coverage curve that is kept
 
@@ -135,81 +132,36 @@ def brier(
 
 
 def fit_temperature(
-    logits: np.ndarray, label: np.ndarray, *, class_mask: np.ndarray | None = None
+    logits: np.ndarray,
+    label: np.ndarray,
+    *,
+    class_mask: np.ndarray | None = None,
+    only: np.ndarray | None = None,
 ) -> tuple[float, bool]:
     """The temperature that minimises the mean NLL (Guo et al. 2017, section 4.2).
 
     The NLL is convex in b = 1 / T, with derivative mean(E_p[z] - z_label); its root is
     found by Newton's method within a bracket, halved (in log b) when a step leaves it.
+    It is fitted to all images, or to those at the positions `only`.
 
     Returns:
         (T, found): found is False when the minimum lies outside of TEMPERATURE_RANGE,
         as on a validation set whose every answer is right; T is then the bound.
     """
     low, high = 1 / TEMPERATURE_RANGE[1], 1 / TEMPERATURE_RANGE[0]  # bounds of b
-    if _slope(logits, label, low, class_mask)[0] >= 0:
+    if _slope(logits, label, low, class_mask, only)[0] >= 0:
         return 1 / low, False
-    if _slope(logits, label, high, class_mask)[0] <= 0:
+    if _slope(logits, label, high, class_mask, only)[0] <= 0:
         return 1 / high, False
     b = 1.0
     for _ in range(_ITERATIONS):
-        slope, curvature = _slope(logits, label, b, class_mask)
+        slope, curvature = _slope(logits, label, b, class_mask, only)
         low, high = (b, high) if slope < 0 else (low, b)
         step = b - slope / curvature if curvature > 0 else low
         previous, b = b, step if low < step < high else float(np.sqrt(low * high))
         if abs(b - previous) <= 1e-7 * b:
             break
     return float(1 / b), True
-
-
-def threshold_grid(low: float, high: float, step: float) -> np.ndarray:
-    """Thresholds from low to high, both included, without the noise of adding steps."""
-    return np.round(low + step * np.arange(round((high - low) / step) + 1), 6)
-
-
-def threshold_table(
-    confidence: np.ndarray, correct: np.ndarray, *, grid: np.ndarray, total: int
-) -> list[dict[str, Any]]:
-    """For each threshold: how many answers pass, and how many of them are right.
-
-    Args:
-        confidence, correct: [m], the candidates.
-        grid: thresholds, ascending; an answer passes when confidence >= threshold.
-        total: images that coverage is a share of (m, or more when others were decided).
-
-    Returns:
-        Rows {threshold, answered, coverage, accuracy, accuracy_interval}: Wilson's;
-        accuracy and interval are None when none passes.
-    """
-    rows = []
-    for threshold in grid:
-        passed = correct[confidence >= threshold]
-        rows.append(
-            {
-                "threshold": float(threshold),
-                "answered": len(passed),
-                "coverage": len(passed) / total if total else None,
-                "accuracy": float(passed.mean()) if len(passed) else None,
-                "accuracy_interval": intervals.wilson(int(passed.sum()), len(passed)),
-            }
-        )
-    return rows
-
-
-def choose_threshold(
-    table: list[dict[str, Any]], *, target: float
-) -> dict[str, Any] | None:
-    """The row of the smallest threshold with accuracy >= target, or None."""
-    for row in table:
-        if row["accuracy"] is not None and row["accuracy"] >= target:
-            return row
-    return None
-
-
-def best_available(table: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The most accurate row, of equal ones that which answers more; None if empty."""
-    rows = [row for row in table if row["accuracy"] is not None]
-    return max(rows, key=lambda r: (r["accuracy"], r["answered"])) if rows else None
 
 
 def risk_coverage(
@@ -250,12 +202,16 @@ def decide(
 
 
 def _slope(
-    logits: np.ndarray, label: np.ndarray, b: float, class_mask: np.ndarray | None
+    logits: np.ndarray,
+    label: np.ndarray,
+    b: float,
+    class_mask: np.ndarray | None,
+    only: np.ndarray | None,
 ) -> tuple[float, float]:
     """First and second derivative by b of the mean NLL of softmax(b logits)."""
     slope = curvature = 0.0
     for rows, log_probability in answers_lib.log_probabilities(
-        logits, temperature=1 / b, class_mask=class_mask
+        logits, temperature=1 / b, class_mask=class_mask, only=only
     ):
         probability = np.exp(log_probability)
         z = logits[rows].astype(np.float64)
@@ -264,7 +220,8 @@ def _slope(
         slope += (expected - own).sum()
         spread = (z - expected[:, None]) ** 2
         curvature += (probability * spread).sum()
-    return slope / len(label), curvature / len(label)
+    images = len(label) if only is None else len(only)
+    return slope / images, curvature / images
 
 
 def equal_width_bin(values: np.ndarray, bins: int) -> np.ndarray:

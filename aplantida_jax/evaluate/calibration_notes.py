@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aplantida_jax.evaluate import calibration, intervals
+from aplantida_jax.evaluate import intervals, thresholds
 from aplantida_jax.evaluate.answers import Answers
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _of_species(on_val: Answers, chosen: dict[str, Any], rule: "Rule") -> list[s
     if threshold is None and best is None:
         return [
             "no threshold can be chosen: fewer than "
-            f"{calibration.LEAST_ANSWERED} answers on val are as confident as the "
+            f"{thresholds.LEAST_ANSWERED} answers on val are as confident as the "
             "lowest one"
         ]
     if threshold is None:
@@ -79,8 +79,9 @@ def _of_species(on_val: Answers, chosen: dict[str, Any], rule: "Rule") -> list[s
             f"{best['accuracy']:.1%} at {best['threshold']:.2f} with coverage "
             f"{best['coverage']:.1%}, so the species is never answered as certain"
         ]
-    right = on_val.correct[on_val.confidence >= threshold]
-    interval = intervals.wilson(int(right.sum()), len(right))
+    inside = on_val.confidence >= threshold
+    right = on_val.correct[inside]
+    interval = intervals.wilson_by_group(right, on_val.group[inside])
     if interval is None or interval[0] >= rule.accuracy_target - _FAR_BELOW:
         return []
     return [
@@ -96,7 +97,7 @@ def _of_genus(chosen: dict[str, Any]) -> list[str]:
         return []
     best = chosen["genus_best_available"]
     reached = (
-        f"fewer than {calibration.LEAST_ANSWERED} of them are certain enough"
+        f"fewer than {thresholds.LEAST_ANSWERED} of them are certain enough"
         if best is None
         else f"at best {best['accuracy']:.1%} of {best['answered']}"
     )

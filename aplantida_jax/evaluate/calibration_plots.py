@@ -44,13 +44,14 @@ def reliability(
     _whiskers(axes, palette, rows, lower + width / 2)
     axes.plot([0, 1], [0, 1], "--", color=palette.muted, linewidth=1)
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, 1.22)  # the legend has its place above the bars
+    axes.set_yticks(np.linspace(0, 1, 6))
     plots.percent_axis(axes, "x")
     plots.percent_axis(axes, "y")
     axes.set_title(title)
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", ncols=3, handlelength=1, columnspacing=1)
 
 
 def _whiskers(

@@ -5,14 +5,11 @@ whose fields are listed in `compare.py`.
 
 Two single runs are compared on the photos: the interval of a difference is the
 percentile bootstrap over groups of photos, the same draws for both (paired), and p is
-the exact McNemar test by group. Both are about these two trained models.
+the exact McNemar test by group. Both are about these two trained models: with other
+seeds each would come out otherwise, and which is better may turn. A note says so.
 
 Where a side is several runs ("a+b+c", one way of training with several seeds), the
-claim is about the way, so the seeds are a sample too. The variance of the difference of
-the means is then the sum of the photos' (bootstrap over groups, runs as they are) and
-of each side's seeds' (their variance / their number), and interval and p are Student's
-t with Welch's degrees of freedom. Drawing two or three seeds with replacement instead
-would pretend to know their spread, and find differences where there are none.
+claim is about the ways, and the seeds are a sample too: see `estimate.py`.
 """
 
 import itertools
@@ -21,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from aplantida_jax.evaluate import intervals, significance
+from aplantida_jax.evaluate import significance
+from aplantida_jax.evaluate.estimate import Ground
 from aplantida_jax.evaluate.intervals import Groups
 from aplantida_jax.evaluate.measures import (
     ALL,
@@ -29,9 +27,7 @@ from aplantida_jax.evaluate.measures import (
     METRICS,
     REGION,
     Contender,
-    Measured,
     Measures,
-    common_photos,
 )
 from aplantida_jax.progress import track
 
@@ -43,13 +39,16 @@ def table(contenders: Sequence[Contender], measures: Measures) -> dict[str, Any]
     """The content of `comparison.json` from `reference` on; the first is that."""
     both = list(itertools.combinations(contenders, 2))
     pairs = [
-        {**_pair(*sides, measures), "with_reference": sides[0] is contenders[0]}
+        {
+            **_pair(sides, contenders, measures),
+            "with_reference": sides[0] is contenders[0],
+        }
         for sides in track(both, total=len(both), what="compare", unit="pairs")
     ]
     _correct(pairs)
     return {
         "reference": contenders[0].name,
-        "runs": [_row(contender, measures) for contender in contenders],
+        "runs": [_row(contender, contenders, measures) for contender in contenders],
         "pairs": pairs,
         "significant": [_verdict(pair) for pair in pairs if pair["significant"]],
         "notes": list(_notes(contenders, pairs)),
@@ -61,29 +60,35 @@ def corrected(pair: dict[str, Any]) -> float:
     return pair["p_holm_all"] if pair["p_holm"] is None else pair["p_holm"]
 
 
-def _row(contender: Contender, measures: Measures) -> dict[str, Any]:
-    photos = common_photos((contender,))
-    groups = Groups.of(contender.members[0].at(photos).group)
+def _row(
+    contender: Contender, contenders: Sequence[Contender], measures: Measures
+) -> dict[str, Any]:
+    ground = Ground.of((contender,), contenders, measures)
+    groups = Groups.of(contender.members[0].at(ground.photos).group)
     row: dict[str, Any] = {
         "name": contender.name,
         "members": [member.name for member in contender.members],
         "trained_on": sorted({member.trained_on for member in contender.members}),
-        "images": len(photos),
+        "images": len(ground.photos),
         "groups": groups.count,
         "intervals": {},
         "by_member": {},
     }
     for metric in METRICS:
-        side = measures.side(contender, photos, ALL, metric)
-        row[metric] = _mean(side)
-        row["intervals"][metric], _ = _estimate([side], groups)
+        estimate = ground.estimate((contender,), ALL, metric, groups)
+        row[metric] = estimate.value
+        row["intervals"][metric] = estimate.interval
+        side = ground.side(contender, ALL, metric)
         row["by_member"][metric] = [member.value for member in side]
     return row
 
 
-def _pair(first: Contender, second: Contender, measures: Measures) -> dict[str, Any]:
-    photos = common_photos((first, second))
-    about = first.members[0].at(photos)
+def _pair(
+    sides: Sequence[Contender], contenders: Sequence[Contender], measures: Measures
+) -> dict[str, Any]:
+    ground = Ground.of(sides, contenders, measures)
+    first, second = sides
+    about = first.members[0].at(ground.photos)
     groups = Groups.of(about.group)
     members = first.members + second.members
     found = {
@@ -91,27 +96,24 @@ def _pair(first: Contender, second: Contender, measures: Measures) -> dict[str, 
             "images": int(inside.sum()),
             "classes": len(np.unique(about.label[inside])),
             "differences": _differences(
-                first, second, photos, part, Groups.of(about.group[inside]), measures
+                sides, part, Groups.of(about.group[inside]), ground
             ),
         }
         for part, inside in measures.parts(about.label).items()
     }
-    single = len(members) == 2
-    mcnemar: dict[str, Any] | None = None
-    p: float | None
-    if single:
-        mcnemar, p = _mcnemar(first, second, photos, groups)
-    else:
-        sides = [measures.side(c, photos, ALL, METRICS[0]) for c in (first, second)]
-        p = _estimate(sides, groups)[1]
+    whole = ground.estimate(sides, ALL, METRICS[0], groups)
+    mcnemar, p = None, whole.p
+    if len(members) == 2:
+        mcnemar, p = _mcnemar(first, second, ground.photos, groups)
     return {
         "reference": first.name,
         "run": second.name,
-        "images": len(photos),
+        "images": len(ground.photos),
         "groups": groups.count,
-        "partial": len(photos) < max(len(member.image_id) for member in members),
-        "test": BY_GROUP if single else OVER_SEEDS,
+        "partial": len(ground.photos) < max(len(run.image_id) for run in members),
+        "test": OVER_SEEDS if mcnemar is None else BY_GROUP,
         "differences": found[ALL]["differences"],
+        "seeds": whole.seeds,
         "mcnemar": mcnemar,
         "p": 1.0 if p is None else p,
         "bands": _named(found, BAND),
@@ -124,51 +126,17 @@ def _named(found: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _differences(
-    first: Contender,
-    second: Contender,
-    photos: np.ndarray,
-    part: str,
-    groups: Groups,
-    measures: Measures,
+    sides: Sequence[Contender], part: str, groups: Groups, ground: Ground
 ) -> dict[str, Any]:
     """By metric, second minus first over a part of the photos; None without photos."""
     found = {}
     for metric in METRICS:
-        sides = [measures.side(c, photos, part, metric) for c in (first, second)]
-        means = [_mean(side) for side in sides]
-        step, ends = None, None
-        if means[0] is not None and means[1] is not None:
-            step = means[1] - means[0]
-            ends, _ = _estimate(sides, groups)
-        found[metric] = {"difference": step, "interval": ends}
+        estimate = ground.estimate(sides, part, metric, groups)
+        found[metric] = {
+            "difference": estimate.value,
+            "interval": estimate.interval,
+        }
     return found
-
-
-def _mean(side: list[Measured]) -> float | None:
-    values = [member.value for member in side if member.value is not None]
-    return float(np.mean(values)) if len(values) == len(side) else None
-
-
-def _estimate(
-    sides: Sequence[list[Measured]], groups: Groups
-) -> tuple[list[float] | None, float | None]:
-    """(interval, p over seeds) of the second side - the first, or of the only side.
-
-    The interval is None where fewer than two groups say anything or nothing is
-    resampled, p also where no side has several seeds.
-    """
-    if groups.count < 2 or len(sides[0][0].replicates) == 0:
-        return None, None
-    values = [np.array([m.value for m in side], np.float64) for side in sides]
-    drawn = [np.mean([m.replicates for m in side], axis=0) for side in sides]
-    step = drawn[-1] - drawn[0] if len(sides) == 2 else drawn[0]
-    seeds = [(float(v.var(ddof=1)) / len(v), len(v) - 1) for v in values if len(v) > 1]
-    if not seeds:
-        return intervals.percentiles(step), None
-    of_photos = (float(step.var(ddof=1)), groups.count - 1)
-    means = [float(v.mean()) for v in values]
-    centre = means[-1] - means[0] if len(sides) == 2 else means[0]
-    return significance.welch(centre, [of_photos, *seeds])
 
 
 def _mcnemar(
@@ -209,6 +177,7 @@ def _verdict(pair: dict[str, Any]) -> dict[str, Any]:
         "worse": worse,
         "difference": abs(step),
         "p": corrected(pair),
+        "test": pair["test"],
     }
 
 
@@ -221,7 +190,28 @@ def _notes(
                 f"{pair['run']} and {pair['reference']} are compared on the "
                 f"{pair['images']} photos that both answered"
             )
-    seeds = [len(contender.members) for contender in contenders]
-    if max(seeds) > 1 and min(seeds) == 1:
-        alone = ", ".join(c.name for c in contenders if len(c.members) == 1)
-        yield f"of {alone} one run is known: the spread of its seeds is not counted"
+    yield from _notes_of_seeds(contenders, pairs)
+
+
+def _notes_of_seeds(
+    contenders: Sequence[Contender], pairs: Sequence[dict[str, Any]]
+) -> Iterator[str]:
+    alone = ", ".join(c.name for c in contenders if len(c.members) == 1)
+    told = next((pair["seeds"] for pair in pairs if pair["seeds"]), None)
+    if told:
+        yield (
+            "seeds of a way lie apart by a standard deviation of "
+            f"{100 * told['standard_deviation']:.1f} points of top-1, pooled as if it "
+            f"were equal in all ways ({told['degrees_of_freedom']} degrees of freedom)"
+        )
+    if alone and told:
+        yield (
+            f"of {alone} one run is known: against a way of several it is given the "
+            "spread of their seeds"
+        )
+    if any(pair["test"] == BY_GROUP for pair in pairs):
+        yield (
+            "two single runs are compared as these trained models: another seed may "
+            'turn which is better; compare ways with several ("a+b" in compare.runs) '
+            "to know"
+        )

@@ -2,7 +2,8 @@
 
 In: logits of both splits. Out: most of `calibration.json`, whose fields are listed in
 `calibrate.py`. Errors and coverages are shares, 0 to 1, losses nats; intervals are
-95 %, by Wilson, since an accuracy near 1 over few answers is where bootstraps fail.
+95 %, of accuracies by Wilson (with as many trials as the groups of photos are worth),
+since an accuracy near 1 over few answers is where bootstraps fail.
 """
 
 import dataclasses
@@ -13,9 +14,10 @@ import numpy as np
 from aplantida_jax.evaluate import answers as answers_lib
 from aplantida_jax.evaluate import (
     calibration,
+    calibration_intervals,
     calibration_notes,
     intervals,
-    vector_scaling,
+    thresholds,
 )
 from aplantida_jax.evaluate.answers import Answers
 
@@ -43,8 +45,8 @@ class Rule:
     accuracy_target: float
     grid: np.ndarray  # thresholds of a species, ascending
     genus_grid: np.ndarray | None = None  # of a genus; None is the same
-    folds: int = -1  # that judge vector scaling; -1 leaves it out
-    penalty: float = 30.0  # of vector scaling, in photos of a class
+    resamples: int = 1000  # of the bootstrap on test
+    seed: int = 0
 
 
 def assess(val: Scored, test: Scored, *, rule: Rule) -> dict[str, Any]:
@@ -59,9 +61,12 @@ def assess(val: Scored, test: Scored, *, rule: Rule) -> dict[str, Any]:
         # The bound would make every answer certain, or none; nothing speaks for it.
         temperature = 1.0
     on_val = _judge(val, temperature, rule)
-    on_test = _judge(test, temperature, rule)
     chosen = choose(on_val, rule=rule)
-    described = _describe(val, on_val, temperature, chosen, rule)
+    described = _describe(
+        val, _judge(val, 1.0, rule), on_val, temperature, chosen, rule
+    )
+    before, on_test = _judge(test, 1.0, rule), _judge(test, temperature, rule)
+    drawn = {"resamples": rule.resamples, "seed": rule.seed}
     return {
         "accuracy_target": rule.accuracy_target,
         "notes": calibration_notes.of(
@@ -70,61 +75,32 @@ def assess(val: Scored, test: Scored, *, rule: Rule) -> dict[str, Any]:
         "temperature": temperature,
         "temperature_found": found,
         **chosen,
-        **_describe(test, on_test, temperature, chosen, rule),
-        "vector_scaling": _vector_scaling(val, test, temperature, rule),
+        **_describe(test, before, on_test, temperature, chosen, rule),
+        "bootstrap": {
+            "resampled": "groups",
+            "groups": len(np.unique(on_test.group)),
+            **drawn,
+        },
+        "intervals": calibration_intervals.of(before, on_test, bins=rule.bins, **drawn),
         "val": described,
         "test": {"images": len(test.label)},
     }
 
 
-def _vector_scaling(
-    val: Scored, test: Scored, temperature: float, rule: Rule
-) -> dict[str, Any] | None:
-    """What vector scaling would do; None where val is too small to tell."""
-    if rule.folds < 0:
-        return None
-    common: dict[str, Any] = {"class_mask": rule.class_mask}
-    found = vector_scaling.cross_validate(
-        val.logits,
-        val.label,
-        val.image_id if val.group is None else val.group,
-        folds=rule.folds,
-        penalty=rule.penalty,
-        bins=rule.bins,
-        **common,
-    )
-    if found is None:
-        return None
-    fitted = vector_scaling.fit(
-        val.logits,
-        val.label,
-        temperature=temperature,
-        penalty=rule.penalty,
-        **common,
-    )
-    ways = {"temperature": test.logits / temperature, "vector": fitted.of(test.logits)}
-    on_test = {
-        name: vector_scaling.measure(z, test.label, bins=rule.bins, **common)
-        for name, z in ways.items()
-    }
-    return {"cross_validated_on_val": found, "on_test": on_test}
-
-
 def choose(on_val: Answers, *, rule: Rule) -> dict[str, Any]:
     """The thresholds (None where none reaches the target), and how near val came."""
-    species = calibration.threshold_table(
-        on_val.confidence, on_val.correct, grid=rule.grid, total=len(on_val)
-    )
+    species = _table(on_val, rule)
     row, best = _pick(species, rule)
-    assured = _assured(species, rule)
+    assured = thresholds.assured(species, target=rule.accuracy_target)
     threshold = row["threshold"] if row else None
     answered, _ = calibration.decide(on_val, threshold=threshold, genus_threshold=None)
     left = on_val.at(~answered)
-    genus = calibration.threshold_table(
+    genus = thresholds.table(
         left.genus_probability,
         left.genus_correct,
         grid=rule.grid if rule.genus_grid is None else rule.genus_grid,
         total=len(on_val),
+        group=left.group,
     )
     genus_row, genus_best = _pick(genus, rule)
     return {
@@ -141,17 +117,6 @@ def choose(on_val: Answers, *, rule: Rule) -> dict[str, Any]:
     }
 
 
-def _assured(table: list[dict[str, Any]], rule: Rule) -> dict[str, Any] | None:
-    """The smallest threshold whose accuracy is at least the target with 97.5 %.
-
-    Told beside the threshold; it is where a cautious user would put it.
-    """
-    for row in table:
-        if row["answered"] and row["accuracy_interval"][0] >= rule.accuracy_target:
-            return row
-    return None
-
-
 def _mean(right: np.ndarray) -> float | None:
     return float(right.mean()) if len(right) else None
 
@@ -160,9 +125,9 @@ def _pick(
     table: list[dict[str, Any]], rule: Rule
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """(chosen row, None), or (None, the best row) where no threshold will do."""
-    rows = [row for row in table if row["answered"] >= calibration.LEAST_ANSWERED]
-    chosen = calibration.choose_threshold(rows, target=rule.accuracy_target)
-    return chosen, None if chosen else calibration.best_available(rows)
+    rows = [row for row in table if row["answered"] >= thresholds.LEAST_ANSWERED]
+    chosen = thresholds.choose(rows, target=rule.accuracy_target)
+    return chosen, None if chosen else thresholds.best_available(rows)
 
 
 def _judge(scored: Scored, temperature: float, rule: Rule) -> Answers:
@@ -173,11 +138,23 @@ def _judge(scored: Scored, temperature: float, rule: Rule) -> Answers:
         genus_of=rule.genus_of,
         temperature=temperature,
         class_mask=rule.class_mask,
+        group=scored.group,
+    )
+
+
+def _table(answers: Answers, rule: Rule) -> list[dict[str, Any]]:
+    return thresholds.table(
+        answers.confidence,
+        answers.correct,
+        grid=rule.grid,
+        total=len(answers),
+        group=answers.group,
     )
 
 
 def _describe(
     scored: Scored,
+    uncalibrated: Answers,
     answers: Answers,
     temperature: float,
     chosen: dict[str, Any],
@@ -185,7 +162,7 @@ def _describe(
 ) -> dict[str, Any]:
     """One split: errors before and after, and what the thresholds make of it."""
     curve, aurc = calibration.risk_coverage(answers.confidence, answers.correct)
-    before = _errors(scored, _judge(scored, 1.0, rule), 1.0, rule)
+    before = _errors(scored, uncalibrated, 1.0, rule)
     after = _errors(scored, answers, temperature, rule)
     return {
         "images": len(answers),
@@ -194,9 +171,7 @@ def _describe(
         **_outcome(answers, chosen),
         "aurc": aurc,
         "risk_coverage": curve,
-        "threshold_table": calibration.threshold_table(
-            answers.confidence, answers.correct, grid=rule.grid, total=len(answers)
-        ),
+        "threshold_table": _table(answers, rule),
     }
 
 
@@ -240,13 +215,13 @@ def _outcome(answers: Answers, chosen: dict[str, Any]) -> dict[str, Any]:
     genus_right = answers.genus_correct[genus]
     return {
         "coverage": float(species.mean()),
-        "coverage_interval": intervals.wilson(int(species.sum()), len(species)),
+        "coverage_interval": intervals.wilson_by_group(species, answers.group),
         "accuracy": _mean(right),
-        "accuracy_interval": intervals.wilson(int(right.sum()), len(right)),
+        "accuracy_interval": intervals.wilson_by_group(right, answers.group[species]),
         "genus_coverage": float(genus.mean()),
         "genus_accuracy": _mean(genus_right),
-        "genus_accuracy_interval": intervals.wilson(
-            int(genus_right.sum()), len(genus_right)
+        "genus_accuracy_interval": intervals.wilson_by_group(
+            genus_right, answers.group[genus]
         ),
         "not_conclusive_rate": float((~species & ~genus).mean()),
     }

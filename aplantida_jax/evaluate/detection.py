@@ -7,11 +7,16 @@ examples", and Liang et al. 2018 (ODIN); the energy is that of Liu et al. 2020,
 "Energy-based out-of-distribution detection". Shares, 0 to 1.
 """
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import rankdata
+
+from aplantida_jax.evaluate import detection_intervals
+from aplantida_jax.evaluate.intervals import Groups
 
 TPR = 0.95
 SCORES = ("confidence", "max_logit", "energy")
@@ -59,20 +64,41 @@ def fpr_at_tpr(
     """
     if not len(known) or not len(unknown):
         return None
+    return float((unknown >= _bar(np.sort(known), tpr)).mean())
+
+
+def _bar(ordered: np.ndarray, tpr: float) -> float:
+    """The highest that `tpr` of the ordered scores pass."""
     # Rounded first: 0.95 * 20 is a little more than 19 in binary.
-    least = max(1, math.ceil(round(tpr * len(known), 9)))
-    bar = np.sort(known)[::-1][least - 1]
-    return float((unknown >= bar).mean())
+    least = max(1, math.ceil(round(tpr * len(ordered), 9)))
+    return float(ordered[-least])
 
 
 def separate(
-    known: dict[str, np.ndarray], unknown: dict[str, np.ndarray]
-) -> dict[str, dict[str, float | None]]:
-    """{score: {auroc, fpr_at_95_tpr}} of what `scores_of` returned for both."""
-    return {
-        name: {
-            "auroc": auroc(known[name], unknown[name]),
-            "fpr_at_95_tpr": fpr_at_tpr(known[name], unknown[name]),
+    known: dict[str, np.ndarray],
+    unknown: dict[str, np.ndarray],
+    known_groups: Groups,
+    groups: Groups,
+) -> dict[str, dict[str, Any]]:
+    """How well each score tells them apart.
+
+    Args:
+        known, unknown: what `scores_of` returned for both.
+        known_groups, groups: which of the known, and of the unknown, belong together.
+
+    Returns:
+        {score: {auroc, auroc_interval, fpr_at_95_tpr, fpr_interval}}.
+    """
+    found = {}
+    for name in SCORES:
+        both = (known[name], unknown[name])
+        bar_at = functools.partial(_bar, np.sort(known[name]))
+        found[name] = {
+            "auroc": auroc(*both),
+            "auroc_interval": detection_intervals.of_auroc(*both, known_groups, groups),
+            "fpr_at_95_tpr": fpr_at_tpr(*both),
+            "fpr_interval": detection_intervals.of_fpr(
+                *both, known_groups, groups, bar_at=bar_at, tpr=TPR
+            ),
         }
-        for name in SCORES
-    }
+    return found

@@ -4,15 +4,20 @@ The ECE sums absolute gaps, so chance makes it larger: a perfectly calibrated mo
 an ECE above 0, and a resample one above that. Percentiles of resamples therefore lie
 above the truth, all of them where it is small. So each end is found by itself:
 
-- low: measured - what chance adds to a calibrated model's in 97.5 % of all samples
-  (consistency resampling: Broecker and Smith 2007, "Increasing the reliability of
-  reliability diagrams"). By the triangle inequality the true ECE is no smaller;
-- high: the upper percentile of the resamples less their bias twice, once for what
-  resampling adds, once for what the photos' own sampling had added before (the
-  bootstrap estimate of bias: Efron and Tibshirani 1993, chapter 10).
+- low: measured - the noise that 97.5 % of all samples stay below. By the triangle
+  inequality the true ECE is no smaller than measured - sum over bins |measured gap -
+  true gap|, which resamples show as sum |their gap - measured gap|. Where answers in a
+  bin are few and alike they show too little; so the noise is at least what a calibrated
+  model's ECE would be (consistency resampling: Broecker and Smith 2007, "Increasing the
+  reliability of reliability diagrams");
+- high: the upper percentile of the resamples less what resampling adds (the bootstrap
+  estimate of bias: Efron and Tibshirani 1993, chapter 10). What the photos' own
+  sampling had added before stays in: taken off likewise, by an estimate that is too
+  large where gaps are as small as their noise, the end fell short of the truth.
 
-It holds the measured ECE. Simulated with 80 to 3,000 groups it held the true one in
-95 % or more; plain percentiles in 0 to 80 %, unless the ECE was large.
+It holds the measured ECE. Simulated with calibrated, over- and underconfident models
+and 80 to 2,000 photos it held the true one in 95 % or more, and the low end lay above
+it in 2.5 % at most; plain percentiles held it in 0 to 80 %, unless it was large.
 """
 
 import numpy as np
@@ -47,14 +52,30 @@ def ece_interval(
     bin_of = calibration.equal_width_bin(confidence, bins)
     statistic = intervals.absolute_sum_of(confidence - correct, bin_of, groups)
     measured = float(statistic(np.ones((1, groups.count), np.float32))[0])
-    drawn = intervals.replicates(
-        {"ece": statistic}, groups, resamples=resamples, seed=seed
-    )["ece"]
+    statistics = {
+        "ece": statistic,
+        "noise": _noise(confidence - correct, bin_of, groups),
+    }
+    drawn = intervals.replicates(statistics, groups, resamples=resamples, seed=seed)
     tail = (1 + intervals.LEVEL) / 2
     calibrated = _of_calibrated(confidence, bin_of, groups, resamples, seed)
-    low = measured - np.quantile(calibrated, tail)
-    high = np.quantile(drawn, tail) - 2 * (drawn.mean() - measured)
+    noise = max(np.quantile(drawn["noise"], tail), np.quantile(calibrated, tail))
+    low = measured - noise
+    high = np.quantile(drawn["ece"], tail) - (drawn["ece"].mean() - measured)
     return [float(max(0.0, low)), float(min(1.0, max(high, measured)))]
+
+
+def _noise(gap: np.ndarray, bin_of: np.ndarray, groups: Groups) -> intervals.Statistic:
+    """The statistic sum over bins |gap of the resample - gap of all|, shares of n."""
+    total = groups.totals_by(gap, bin_of)
+    size = groups.totals(np.ones(len(gap)))
+    of_all = total.sum(axis=1) / len(gap)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        of_resample = (total @ counts.T) / (counts @ size)  # [bins, b]
+        return np.abs(of_resample - of_all[:, None]).sum(axis=0)
+
+    return statistic
 
 
 def _of_calibrated(

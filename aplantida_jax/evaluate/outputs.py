@@ -10,13 +10,14 @@ regions.png        top-1 per region, and by number of training images
 confusions.png     the genera that are mistaken most
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from aplantida_jax import files, paths
+from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import records
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import answers as answers_lib
@@ -46,6 +47,21 @@ def groups_of(split_path: Path, image_id: np.ndarray) -> np.ndarray:
         for photo in records.read_photos(split_path, made_by="split")
     }
     return np.array([group[int(i)] for i in image_id], np.uint64)
+
+
+def evaluated_by(workdir: Path) -> str:
+    """The stage that evaluates a run: `evaluate`, or `baseline`, which trains nothing.
+
+    As an evaluation's manifest says. Where there is none yet, a run is a baseline that
+    is named like one ("baseline_linear") and was never trained.
+    """
+    for path in sorted(workdir.glob(f"evaluate/*/{manifest.MANIFEST}")):
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["stage"])
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged: refused where it is read
+    named = workdir.name.startswith("baseline") and not paths.best(workdir).exists()
+    return "baseline" if named else "evaluate"
 
 
 def check_logits(logits: np.ndarray, *, of: str) -> None:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from aplantida_jax.evaluate.plot_style import Palette
 
 Interval = Sequence[float] | None  # [low, high]
+_LEAST = 0.5  # where a scale of images begins, so that a single one has a height
 
 
 def grouped_bars(
@@ -123,7 +124,7 @@ def images_per_class(axes: Axes, palette: Palette, counts: np.ndarray) -> None:
     axes.fill_between(
         place,
         ordered,
-        1,
+        _LEAST,
         step="mid",
         color=palette.series[0],
         alpha=0.35,
@@ -131,7 +132,7 @@ def images_per_class(axes: Axes, palette: Palette, counts: np.ndarray) -> None:
     )
     axes.step(place, ordered, where="mid", color=palette.series[0])
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.9)
+    axes.set_ylim(bottom=_LEAST)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.set_xlabel("classes, largest first")

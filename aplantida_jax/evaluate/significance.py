@@ -80,7 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def welch(
-    difference: float, variances: Sequence[tuple[float, int]], *, level: float = 0.95
+    difference: float, variances: Sequence[tuple[float, float]], *, level: float = 0.95
 ) -> tuple[list[float], float]:
     """Interval of a difference and its p, from independent sources of uncertainty.
 
@@ -89,7 +89,8 @@ def welch(
 
     Args:
         difference: the estimate.
-        variances: of the estimate by each source, and the degrees of freedom of each.
+        variances: of the estimate by each source, and the degrees of freedom of each
+            (inf where it is known); one below 0 is taken off again.
         level: of the interval.
 
     Returns:

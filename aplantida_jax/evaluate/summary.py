@@ -144,10 +144,12 @@ def mask_note(
 def per_class(subject: Subject, answers: Answers) -> list[dict[str, Any]]:
     """A row per class that occurs in the split, the least recalled first.
 
-    A class's few photos are mostly groups of one, so its interval is Wilson's.
+    A class's few photos may all be right, so its interval is Wilson's, by group.
     """
     classes, images, recall = metrics.per_class_recall(answers.label, answers.correct)
     order = np.lexsort((classes, -images, recall))
+    ends = np.cumsum(images)
+    by_class = np.split(np.argsort(answers.label, kind="stable"), ends[:-1])
     return [
         {
             "class_id": int(classes[i]),
@@ -155,8 +157,8 @@ def per_class(subject: Subject, answers: Answers) -> list[dict[str, Any]]:
             "images": int(images[i]),
             "train_images": int(subject.train_images[classes[i]]),
             "recall": float(recall[i]),
-            "recall_interval": intervals.wilson(
-                round(recall[i] * images[i]), images[i]
+            "recall_interval": intervals.wilson_by_group(
+                answers.correct[by_class[i]], answers.group[by_class[i]]
             ),
         }
         for i in order

@@ -2,7 +2,8 @@
 
 Held-out photos come from the cache; those that are copies of a photo in any split, or
 of its observation, are left out, since the model may have learnt from these. Pictures
-come from a folder whose sub-folders are kinds; what the decoder refuses is counted.
+come from a folder whose sub-folders are kinds. Of both, what cannot be decoded is left
+out and counted.
 """
 
 import collections
@@ -11,9 +12,9 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,8 +25,11 @@ from aplantida_jax.data.image_source import ImageSource
 from aplantida_jax.data.journal import Outcome
 from aplantida_jax.data.phash import MIRROR
 from aplantida_jax.errors import UserError
+from aplantida_jax.evaluate.intervals import Groups
 
 COPY = "copy of a photo in a split"
+_Tried = TypeVar("_Tried")
+_Outcome = TypeVar("_Outcome")
 _KEYS = tuple[str, str, str]  # SHA-256, perceptual hash, observation; "" is not known
 
 
@@ -39,6 +43,9 @@ class Unknown:
         name: of each: the species, or the file.
         genus: of each, "" for what is no plant.
         left_out: reason -> pictures that could not be asked about, or must not.
+        group: of each, its species or its kind, whose pictures are answered alike;
+            empty where each stands for itself.
+        sampled: what the groups are.
     """
 
     kind: str
@@ -48,6 +55,8 @@ class Unknown:
     left_out: collections.Counter[str] = dataclasses.field(
         default_factory=collections.Counter
     )
+    group: list[str] = dataclasses.field(default_factory=list)
+    sampled: str = "pictures"
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -57,15 +66,21 @@ class Unknown:
         """uint64 [n]."""
         return np.array([int(image_id, 16) for image_id in self.image_id], np.uint64)
 
+    @property
+    def groups(self) -> Groups:
+        """Which pictures intervals take together."""
+        return Groups.of(np.array(self.group or self.image_id))
+
     @classmethod
     def together(cls, kind: str, parts: Iterable["Unknown"]) -> "Unknown":
-        """The pictures of all parts, one after another, as one kind."""
-        whole = cls(kind)
+        """The pictures of all parts, one after another; each part is a group."""
+        whole = cls(kind, sampled="kinds")
         for part in parts:
             whole.image_id.extend(part.image_id)
             whole.name.extend(part.name)
             whole.genus.extend(part.genus)
             whole.left_out.update(part.left_out)
+            whole.group.extend([part.kind] * len(part))
         return whole
 
 
@@ -95,28 +110,38 @@ def held_out(config: Any) -> Unknown | None:
     wanted = {photo.image_id for photo in photos}
     rows = files.read_jsonl(paths.download_index(config), made_by="download")
     outcomes = (Outcome(**row) for row in rows)
-    known = {o.image_id: o for o in outcomes if o.image_id in wanted}
-    cache = Cache(paths.cache_dir(config), config.download.cache_size_gb)
-    try:
-        cached = wanted.intersection(cache.ids())
-    finally:
-        cache.close()
-    keys = {i: (known[i].sha256, known[i].phash) for i in cached if i in known}
+    keys = {o.image_id: (o.sha256, o.phash) for o in outcomes if o.image_id in wanted}
     mine: list[_KEYS] = [
         (*keys.get(p.image_id, ("", "")), p.observation) for p in photos
     ]
     copies = _copies_of_splits(config, mine)
-    found = Unknown("held_out")
-    for photo, is_copy in zip(photos, copies, strict=True):
-        if photo.image_id not in cached:
-            found.left_out["not in the cache"] += 1
-        elif is_copy:
-            found.left_out[COPY] += 1
+    found = Unknown("held_out", sampled="species")
+    reasons = _tried_in_cache(config, [photo.image_id for photo in photos])
+    for photo, is_copy, reason in zip(photos, copies, reasons, strict=True):
+        if reason or is_copy:
+            found.left_out[reason or COPY] += 1
         else:
             found.image_id.append(photo.image_id)
             found.name.append(photo.latin_name)
             found.genus.append(names.genus_of(photo.latin_name))
+            found.group.append(names.species_of(photo.latin_name) or photo.latin_name)
     return found
+
+
+def _tried_in_cache(config: Any, image_id: list[str]) -> list[str]:
+    """Why each cannot be asked about, "" where it can."""
+    cache = Cache(paths.cache_dir(config), config.download.cache_size_gb)
+
+    def reason(wanted: str) -> str:
+        data = cache.get(wanted)
+        if data is None:
+            return "not in the cache"
+        return _refusal(data, config.download.max_pixels)
+
+    try:
+        return _try_out(config, reason, image_id)
+    finally:
+        cache.close()
 
 
 def _copies_of_splits(config: Any, mine: list[_KEYS]) -> np.ndarray:
@@ -180,10 +205,7 @@ def pictures(config: Any, directory: Path) -> tuple[list[Unknown], ImageSource]:
     )
     kinds = kinds_in(directory)
     every = [path for kind_files in kinds.values() for path in kind_files]
-    with concurrent.futures.ThreadPoolExecutor(config.input.threads) as pool:
-        tried = pool.map(try_out, every)
-        done = progress.track(tried, total=len(every), what="decoding", unit="pictures")
-        outcome = dict(zip(every, done, strict=True))
+    outcome = dict(zip(every, _try_out(config, try_out, every), strict=True))
     for kind, kind_files in kinds.items():
         unknown = Unknown(kind)
         for path in kind_files:
@@ -199,13 +221,33 @@ def pictures(config: Any, directory: Path) -> tuple[list[Unknown], ImageSource]:
     return found, FolderImages(path_of)
 
 
+def _try_out(
+    config: Any, attempt: Callable[[_Tried], _Outcome], every: Sequence[_Tried]
+) -> list[_Outcome]:
+    """What `attempt` makes of each, in threads.
+
+    All are decoded here once more than needed, since the input, which must not leave
+    out a photo of a split, stops at what it cannot read.
+    """
+    with concurrent.futures.ThreadPoolExecutor(config.input.threads) as pool:
+        tried = pool.map(attempt, every)
+        done = progress.track(tried, total=len(every), what="decoding", unit="pictures")
+        return list(done)
+
+
 def _id_or_reason(path: Path, *, max_bytes: int, max_pixels: int) -> tuple[str, str]:
     """(image id, "") of a picture, ("", why not) of anything else."""
     if path.stat().st_size > max_bytes:
         return "", "oversized"
     data = path.read_bytes()
+    reason = _refusal(data, max_pixels)
+    return ("", reason) if reason else (hashlib.sha256(data).hexdigest()[:16], "")
+
+
+def _refusal(data: bytes, max_pixels: int) -> str:
+    """Why the decoder refuses a file, "" if it does not."""
     try:
         decode.decode(data, max_pixels=max_pixels)
     except decode.BrokenImage as error:
-        return "", error.reason
-    return hashlib.sha256(data).hexdigest()[:16], ""
+        return error.reason
+    return ""

@@ -2,22 +2,18 @@
 
 Guo et al. 2017, section 4.2: softmax(w * z + b) with a scale and a bias per class. With
 two parameters a class and few photos of most it overfits, so it is fitted with a
-penalty towards the temperature's solution (w = 1 / T, b = 0), and judged on val by
-cross-validation whose folds never part a group of photos that resemble each other.
+penalty towards the temperature's solution (w = 1 / T, b = 0). Unlike a temperature it
+changes which class comes first; so the app keeps to the temperature. Whether it helps
+is judged by `vector_verdict.py`.
 
-In: logits [n, classes], label int [n]. Losses are nats, errors shares, 0 to 1. Unlike a
-temperature it changes which class comes first; so the app keeps to the temperature.
+In: logits [n, classes], label int [n]; images at the positions `only` are read in
+chunks, so that nothing of the size of the logits is made. Losses are nats.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-
-from aplantida_jax.evaluate import answers as answers_lib
-from aplantida_jax.evaluate import calibration
-from aplantida_jax.progress import track
 
 _ITERATIONS = 50
 _CHUNK = 4_000_000  # logits at a time: 16 MB as float32
@@ -29,6 +25,11 @@ class Scaling:
 
     scale: np.ndarray
     bias: np.ndarray
+
+    @classmethod
+    def of_temperature(cls, temperature: float, classes: int) -> "Scaling":
+        scale = np.full(classes, 1 / temperature, np.float32)
+        return cls(scale, np.zeros(classes, np.float32))
 
     def of(self, logits: np.ndarray) -> np.ndarray:
         """float32 [n, classes]."""
@@ -42,140 +43,72 @@ def fit(
     temperature: float,
     penalty: float,
     class_mask: np.ndarray | None = None,
+    only: np.ndarray | None = None,
 ) -> Scaling:
     """Minimises sum NLL + penalty / 2 * (sum (T w - 1)^2 + sum b^2), by L-BFGS.
 
     Args:
         logits, label: see the module.
         temperature: T, the solution that an infinite penalty would leave.
-        penalty: > 0; as much as that many photos of a class.
+        penalty: > 0. The NLL of a class's photos outweighs it where the class has many:
+            its curvature by b is the sum of p (1 - p), by w that of p (1 - p) z^2.
         class_mask: bool [classes]; the others keep w = 1 / T and b = 0.
+        only: positions of the images to fit; None is all.
     """
-    classes = logits.shape[1]
-    kept = np.ones(classes, bool) if class_mask is None else class_mask
-    z = (logits[:, kept] / temperature).astype(np.float32)
-    position = np.cumsum(kept) - 1
-    size = z.shape[1]
+    found = Scaling.of_temperature(temperature, logits.shape[1])
+    kept = np.ones(len(found.scale), bool) if class_mask is None else class_mask
+    images = np.arange(len(label)) if only is None else only
+    size = int(kept.sum())
+    start = np.repeat([1.0, 0.0], size)
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, gradient = _loss(z, position[label], theta[:size], theta[size:])
-        away = theta - np.repeat([1.0, 0.0], size)
+        loss, by_scale, by_bias = _loss(
+            logits, label, theta[:size] / temperature, theta[size:], kept, images
+        )
+        away = theta - start
         loss += penalty / 2 * float(away @ away)
-        return loss / len(label), (gradient + penalty * away) / len(label)
+        gradient = np.concatenate([by_scale / temperature, by_bias]) + penalty * away
+        return loss / len(images), gradient / len(images)
 
-    found = minimize(
-        objective,
-        np.repeat([1.0, 0.0], size),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _ITERATIONS},
-    ).x.astype(np.float32)
-    scale = np.full(classes, 1 / temperature, np.float32)
-    bias = np.zeros(classes, np.float32)
-    scale[kept], bias[kept] = found[:size] / temperature, found[size:]
-    return Scaling(scale, bias)
+    options = {"maxiter": _ITERATIONS}
+    theta = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+    found.scale[kept], found.bias[kept] = theta[:size] / temperature, theta[size:]
+    return found
 
 
 def _loss(
-    z: np.ndarray, label: np.ndarray, scale: np.ndarray, bias: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """Sum of the NLL of softmax(scale * z + bias), and its gradient by both."""
-    size = z.shape[1]
+    logits: np.ndarray,
+    label: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    kept: np.ndarray,
+    images: np.ndarray,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Sum of the NLL of softmax(scale * z + bias), and its gradients by both.
+
+    Args:
+        logits, label: of all images.
+        scale, bias: float [k], of the classes kept.
+        kept: bool [classes], k of them True.
+        images: positions of those that are summed.
+    """
+    size = len(scale)
     loss, by_scale, by_bias = 0.0, np.zeros(size), np.zeros(size)
-    step = max(1, _CHUNK // size)
-    for start in range(0, len(z), step):
-        part, own = z[start : start + step], label[start : start + step]
-        rows = np.arange(len(part))
+    position = np.cumsum(kept) - 1
+    step = max(1, _CHUNK // len(kept))
+    for start in range(0, len(images), step):
+        rows = images[start : start + step]
+        part = logits[rows].astype(np.float32, copy=False)
+        part = part if kept.all() else part[:, kept]
+        each, own = np.arange(len(rows)), position[label[rows]]
         scores = part * scale.astype(np.float32) + bias.astype(np.float32)
-        scores = scores - scores.max(axis=1, keepdims=True)
-        right = scores[rows, own]
+        scores -= scores.max(axis=1, keepdims=True)
+        right = scores[each, own]
         probability = np.exp(scores, out=scores)
         total = probability.sum(axis=1, keepdims=True)
         loss += float((np.log(total[:, 0]) - right).sum(dtype=np.float64))
         probability /= total
-        probability[rows, own] -= 1  # now the gradient by the scores
+        probability[each, own] -= 1  # now the gradient by the scores
         by_bias += probability.sum(axis=0, dtype=np.float64)
         by_scale += (probability * part).sum(axis=0, dtype=np.float64)
-    return loss, np.concatenate([by_scale, by_bias])
-
-
-def cross_validate(
-    logits: np.ndarray,
-    label: np.ndarray,
-    group: np.ndarray,
-    *,
-    folds: int,
-    penalty: float,
-    bins: int,
-    class_mask: np.ndarray | None = None,
-) -> dict[str, Any] | None:
-    """Both ways on photos that neither saw; None with fewer groups than folds.
-
-    Args:
-        group: [n], of photos that stay in one fold.
-        folds: 2 or more; groups go to them in the order of their keys, by turns.
-        bins: of the ECE; the others are those of `fit`.
-
-    Returns:
-        {folds, penalty, temperature, vector, better_folds}: both ways as `measure` has
-        them, and the number of folds in which vector scaling has the lower loss.
-    """
-    keys, number = np.unique(group, return_inverse=True)
-    if len(keys) < folds:
-        return None
-    ways = {n: np.zeros(logits.shape, np.float32) for n in ("temperature", "vector")}
-    common: dict[str, Any] = {"bins": bins, "class_mask": class_mask}
-    better = 0
-    for fold in track(range(folds), total=folds, what="vector scaling", unit="folds"):
-        out = number % folds == fold
-        for way, scaled in zip(
-            ways.values(),
-            _fitted(logits, label, out, penalty=penalty, class_mask=class_mask),
-            strict=True,
-        ):
-            way[out] = scaled
-        losses = [measure(z[out], label[out], **common)["loss"] for z in ways.values()]
-        better += losses[1] < losses[0]
-    whole = {name: measure(z, label, **common) for name, z in ways.items()}
-    return {"folds": folds, "penalty": penalty, **whole, "better_folds": better}
-
-
-def _fitted(
-    logits: np.ndarray,
-    label: np.ndarray,
-    out: np.ndarray,
-    *,
-    penalty: float,
-    class_mask: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The logits of `out`, scaled in both ways by what was fitted to the others."""
-    rest = (logits[~out], label[~out])
-    temperature, found = calibration.fit_temperature(*rest, class_mask=class_mask)
-    temperature = temperature if found else 1.0
-    vector = fit(*rest, temperature=temperature, penalty=penalty, class_mask=class_mask)
-    return logits[out] / temperature, vector.of(logits[out])
-
-
-def measure(
-    scores: np.ndarray,
-    label: np.ndarray,
-    *,
-    bins: int,
-    class_mask: np.ndarray | None = None,
-) -> dict[str, float]:
-    """{loss, ece, top1_accuracy} of softmax(scores), float [n, classes], n >= 1."""
-    loss, confidence, correct = [], [], []
-    for rows, log_probability in answers_lib.log_probabilities(
-        scores, class_mask=class_mask
-    ):
-        own = label[rows]
-        loss.append(-log_probability[np.arange(len(own)), own])
-        confidence.append(np.exp(log_probability.max(axis=1)))
-        correct.append(log_probability.argmax(axis=1) == own)
-    right = np.concatenate(correct)
-    table = calibration.reliability(np.concatenate(confidence), right, bins=bins)
-    return {
-        "loss": float(np.concatenate(loss).mean()),
-        "ece": float(table.ece or 0.0),
-        "top1_accuracy": float(right.mean()),
-    }
+    return loss, by_scale, by_bias
