@@ -83,6 +83,7 @@ def _run(argv: list[str]) -> None:
     place = peers.Place.of(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     _set_up_process()
     run = stages.load(config.stage)
+    stages.check_workdir(config.stage, _WORKDIR.value)
     config_lib.check(config)
     if place is not None:
         _join(place, config.stage)

@@ -46,6 +46,7 @@ _PACKAGES = (
 # value does not make work that is done or under way worthless.
 _EXECUTION_ONLY = {
     "demo": ("workers",),
+    "distill": ("teacher_batch_size",),
     "input": ("threads", "prefetch", "read_from"),  # the same pixels from either
     "model": ("remat", "attention"),
     "train": ("log_every", "checkpoint_minutes", "keep_epochs"),
@@ -55,6 +56,7 @@ _PATHS = {
     "model": ("pretrained",),
     "predict": ("import_npz",),
     "out_of_distribution": ("images_dir",),
+    "compare": ("name",),
 }
 
 
@@ -160,8 +162,7 @@ def begin(
     if _is_done(out_dir, key):
         logging.info("%s: nothing to do, %s is up to date", stage, out_dir)
         return None
-    full = redact(_plain(config))
-    return Job(stage, out_dir, key, full, hashes, _now())
+    return Job(stage, out_dir, key, redact(_plain(config)), hashes, _now())
 
 
 def read(out_dir: Path, *, made_by: str) -> dict[str, Any]:

@@ -102,9 +102,11 @@ def evaluation_dir(workdir: Path, split: str, region: str = "") -> Path:
 
 
 def comparison_dir(config: Config, split: str, region: str = "") -> Path:
-    """Of stage `compare`, beside the runs that it compares."""
+    """Of stage `compare`, beside the runs that it compares; apart if it has a name."""
     slug = region_slug(region)
-    return Path(config.runs_dir) / "compare" / (f"{slug}_{split}" if slug else split)
+    about = f"{slug}_{split}" if slug else split
+    name = config.compare.name
+    return Path(config.runs_dir) / "compare" / (f"{name}.{about}" if name else about)
 
 
 def calibration(workdir: Path) -> Path:

@@ -27,6 +27,7 @@ from aplantida_jax.reporting import criteria as criteria_lib
 from aplantida_jax.reporting import dashboard, gather, page, yaml_manifest
 from aplantida_jax.reporting.criterion import Criterion, at, in_unit
 from aplantida_jax.reporting.findings import Findings
+from aplantida_jax.reporting.headline import headline
 from aplantida_jax.reporting.thumbnails import Thumbnails
 
 
@@ -87,7 +88,6 @@ def _write(
             edition,
             criteria=rows,
             charts=charts,
-            sheet=_contact_sheet(config),
             verdict=verdict,
             manifest_yaml=yaml_manifest.dump(record),
             thumbnails=thumbnails,
@@ -96,7 +96,7 @@ def _write(
         charts,
         title="Training report",
         subtitle=page.subtitle(found, edition.version),
-        figures=page.headline(found, rows),
+        figures=headline(found, rows, verdict),
     )
     contents = {
         "report.html": html.encode(),
@@ -110,13 +110,6 @@ def _write(
     for name, content in contents.items():
         files.write_bytes(out_dir / name, content)
     return [out_dir / name for name in contents]
-
-
-def _contact_sheet(config: Any) -> bytes | None:
-    """The pictures that it answered wrongly although it could not know them."""
-    workdir = paths.run_dir(config, config.export.run)
-    path = paths.out_of_distribution(workdir).with_name("answered.png")
-    return path.read_bytes() if path.exists() else None
 
 
 def _json(value: Any) -> bytes:

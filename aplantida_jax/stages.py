@@ -35,6 +35,26 @@ STAGES = {
     "report": "aplantida_jax.report",
 }
 
+# They are about several runs, and have a place of their own below runs_dir.
+_OF_NO_RUN = {
+    "compare": "give it a place of its own with --config.compare.name=NAME",
+    "report": "keep the one that is there under another name, then run this again",
+}
+
+
+def check_workdir(stage: str, workdir: str | None) -> None:
+    """Refuses --workdir for a stage that would not write there.
+
+    Raises:
+        UserError: says what to do instead.
+    """
+    if workdir and stage in _OF_NO_RUN:
+        raise UserError(
+            f"--workdir={workdir} is no place for stage '{stage}', which belongs to no "
+            f"run: leave it out; {_OF_NO_RUN[stage]}",
+            exit_code=2,
+        )
+
 
 def load(stage: str) -> Callable[[Any, Path], None]:
     """The `run` function of a stage; an unknown name is a UserError that lists all."""

@@ -4,20 +4,25 @@
     .venv/bin/python scripts/compare_distillation.py --data=photos --dump=DUMP.json \
         --small=MOBILENET_0.35_WEIGHTS --large=MOBILENET_1.0_WEIGHTS
 
-Every student of a block sees as many images, in the same order, with the same rate;
-only what it learns from differs. All are compared with the student on the labels alone,
-over the same test photos, resampling seeds and groups of photos together (stage
-`compare`). Fine-tuned students have some epochs more, so labels are fine-tuned too.
-Half an hour on two CPU cores; goes on when it is started again.
+Each student has a reference of its own, which saw as many images, in the same order,
+with the same augmentation, rate and first weights: only what it learnt from differs
+(or, of a factorised head, the head). So the labels alone are trained with mixup,
+longer, fine-tuned and from scratch too. Both answer the same test photos; seeds and
+groups of photos are resampled together (stage `compare`), and p is corrected for
+exactly the pairs of the table. Half an hour on two CPU cores; goes on when it is
+started again.
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import comparison_runs
-from comparison_runs import Place, run_name, share
+import comparison_table
+from comparison_runs import Place, Way, run_name
+from comparison_table import gap, share
 
 REFERENCE = "labels"
 _VIEWS = 4
@@ -34,53 +39,49 @@ _SHORT = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Way:
-    """A way to train the student.
-
-    Attributes:
-        name: of the row.
-        config: the experiment's file.
-        fields: beside seed and length.
-        begins: the way that it goes on from, "" for none.
-        scratch: without weights from ImageNet.
-    """
-
-    name: str
-    config: str
-    fields: tuple[str, ...] = ()
-    begins: str = ""
-    scratch: bool = False
-
-
 def ways(data: str) -> Iterator[Way]:
-    """The rows of the table, each after the one that it goes on from."""
+    """The rows of the table, each after its reference and the one that it begins from.
+
+    Of a block that is trained alike, the labels alone come first.
+    """
     yield from _from_teachers()
-    again = ("train.warmup_epochs=0.5", *_SHORT[data])
     rank = f"model.head_rank={_RANK[data]}"
-    yield Way("labels, fine-tuned", "student_finetune", begins=REFERENCE)
-    yield Way("one view, fine-tuned", "student_finetune", begins="one view")
-    yield Way("one view, fine-tuned with KL", "student_finetune_kl", begins="one view")
-    yield Way("one view, longer", "student_distill", again, "one view")
-    yield Way("factorised head", "student_distill", (rank,))
-    yield Way(
-        "factorised by SVD, longer", "student_distill", (rank, *again), "one view"
-    )
+    yield Way("factorised head", "student_distill", (rank,), reference="one view")
+    tuned, tuned_kl = "student_finetune", "student_finetune_kl"
+    labels = "labels, fine-tuned"
+    yield Way(labels, tuned, (), REFERENCE)
+    yield Way("one view, fine-tuned", tuned, (), "one view", labels)
+    yield Way("one view, fine-tuned with KL", tuned_kl, (), "one view", labels)
+    again = ("train.warmup_epochs=0.5", *_SHORT[data])
+    labels, dense = "labels, longer", "one view, longer"
+    yield Way(labels, "student_labels", again, REFERENCE)
+    yield Way(dense, "student_distill", again, "one view", labels)
+    svd, fields = "factorised by SVD, longer", (rank, *again)
+    yield Way(svd, "student_distill", fields, "one view", dense)
     if data == "photos":
         for way in _from_teachers():
             if way.name in (REFERENCE, "one view", "online, mixup", "labels, mixup"):
-                name = f"{way.name}, from scratch"
-                yield dataclasses.replace(way, name=name, scratch=True)
+                yield dataclasses.replace(
+                    way,
+                    name=_from_scratch(way.name),
+                    reference=_from_scratch(way.reference),
+                    scratch=True,
+                )
+
+
+def _from_scratch(name: str) -> str:
+    return name and f"{name}, from scratch"
 
 
 def _from_teachers() -> Iterator[Way]:
-    online, mixup = "distill.mode=online", "augment.mixup_probability=0.5"
+    student, online = "student_distill", "distill.mode=online"
+    mixup, views = "augment.mixup_probability=0.5", "distill.soft_labels=views"
     yield Way(REFERENCE, "student_labels")
+    yield Way("one view", student, reference=REFERENCE)
+    yield Way(f"{_VIEWS} views", student, (views,), reference=REFERENCE)
+    yield Way("online", student, (online,), reference=REFERENCE)
     yield Way("labels, mixup", "student_labels", (mixup,))
-    yield Way("one view", "student_distill")
-    yield Way(f"{_VIEWS} views", "student_distill", ("distill.soft_labels=views",))
-    yield Way("online", "student_distill", (online,))
-    yield Way("online, mixup", "student_distill", (online, mixup))
+    yield Way("online, mixup", student, (online, mixup), reference="labels, mixup")
 
 
 def main() -> None:
@@ -90,20 +91,25 @@ def main() -> None:
     )
     options = parser.parse_args()
     place = comparison_runs.place_of(options, "distillation")
-    wanted = {way.name: way for way in ways(options.data)}
+    told = list(ways(options.data))
+    all_ways = {way.name: way for way in told}
+    wanted = comparison_runs.asked(all_ways, options.only, always=REFERENCE)
     runs = {
         name: [run_name(name, seed) for seed in range(1, options.seeds + 1)]
-        for name in wanted
+        for name in all_ways
     }
     if not options.table:
         prepare(place, options.large)
-        for name in _with_ancestors(wanted, options.only):
-            train(place, wanted[name], runs[name], options)
-    done = comparison_runs.finished(place, runs)
-    found = comparison_runs.compared(place, done)
-    rows = [comparison_runs.row_of(place, way, runs[way], found) for way in done]
+    for name in () if options.table else wanted:
+        epochs = options.epochs or _EPOCHS[place.data]
+        comparison_runs.train(
+            place, all_ways[name], runs[name], epochs=epochs, weights=options.small
+        )
+    done = comparison_table.finished(place, runs)
+    found = comparison_table.compared(place, done)
+    rows = comparison_table.rows_of(place, told, done, found)
     say(place, rows)
-    print(comparison_runs.save(place, rows, comparison=found))
+    print(comparison_table.save(place, rows, comparison=found))
 
 
 def prepare(place: Place, large: Path | None) -> None:
@@ -114,10 +120,8 @@ def prepare(place: Place, large: Path | None) -> None:
         fields: tuple[str, ...] = ()
         if place.quick:
             fields = ("train.epochs=1", "train.batch_size=16")
-        if place.data == "photos":
-            if large is None:
-                raise SystemExit("--data=photos needs --large=WEIGHTS for its teacher")
-            fields += _weights(large)
+        if large is not None:
+            fields += comparison_runs.pretrained(large)
         print(f"{name} ...", flush=True)
         place.stage(name, "train", fields)
         place.stage(name, "evaluate", fields)
@@ -130,41 +134,6 @@ def prepare(place: Place, large: Path | None) -> None:
     place.stage("student_distill", "combine", views)
 
 
-def train(place: Place, way: Way, runs: Sequence[str], options: Any) -> None:
-    """Trains and evaluates the students of a way, one for each seed."""
-    for seed, name in enumerate(runs, start=1):
-        fields = [f"seed={seed}", *way.fields]
-        if way.begins:
-            fields.append(f"model.init_from={run_name(way.begins, seed)}")
-        else:
-            epochs = options.epochs or _EPOCHS[place.data]
-            fields += [f"train.epochs={epochs}", f"train.patience={epochs}"]
-            if place.data == "photos" and not way.scratch:
-                fields += _weights(options.small)
-        if place.quick:
-            fields += ["train.epochs=1", "train.warmup_epochs=0.0"]
-            if any(field.startswith("model.head_rank") for field in way.fields):
-                fields.append("model.head_rank=8")  # of so few classes
-        print(f"{way.name}, seed {seed} ...", flush=True)
-        place.trained(way.config, name, fields)
-
-
-def _weights(file: Path) -> tuple[str, str]:
-    # Files that state no licence are refused; nothing of this trial ships.
-    return f"model.pretrained={file.resolve()}", "model.pretrained_licence=Apache-2.0"
-
-
-def _with_ancestors(wanted: Mapping[str, Way], only: list[str] | None) -> list[str]:
-    """The names asked for, with what they begin from and the reference; all if none."""
-    if not only:
-        return list(wanted)
-    if unknown := sorted(set(only) - set(wanted)):
-        raise SystemExit(f"no way {unknown[0]!r}; there are: {', '.join(wanted)}")
-    needed = {REFERENCE, *only}
-    needed |= {wanted[name].begins for name in needed} - {""}
-    return [name for name in wanted if name in needed]
-
-
 def say(place: Place, rows: Sequence[Mapping[str, Any]]) -> None:
     """The table, after the teachers."""
     for name in _TEACHERS[place.data]:
@@ -175,26 +144,39 @@ def say(place: Place, rows: Sequence[Mapping[str, Any]]) -> None:
         print(f"{name}{own}: top-1 {share(found['top1_accuracy'], interval)} %")
     print(
         f"\n{'student':30} {'top-1 %':>21} {'macro recall %':>21} {'ECE':>6} {'MB':>6} "
-        f"{'min':>5} {'top-1 to labels, points':>24} {'p':>6}"
+        f"{'min':>5} {'top-1, points':>21} to {'':20} {'p':>6}"
     )
     for row in rows:
-        intervals, gap = (
-            row["intervals"],
-            (row["differences"] or {}).get("top1_accuracy"),
-        )
-        more = share(gap["difference"], gap["interval"], sign="+") if gap else ""
+        intervals, minutes = row["intervals"], row["minutes"]
         print(
             f"{row['way']:30} "
             f"{share(row['top1_accuracy'], intervals['top1_accuracy']):>21} "
             f"{share(row['macro_recall'], intervals['macro_recall']):>21} "
-            f"{row['ece']:6.3f} {row['megabytes']:6.2f} {row['minutes']:5.1f} "
-            f"{more:>24} {'' if row['p'] is None else format(row['p'], '6.3f')}"
+            f"{row['ece']:6.3f} {row['megabytes']:6.2f} "
+            f"{'—' if minutes is None else format(minutes, '.1f'):>5} " + _against(row)
         )
-    print(
-        "Means over the seeds, 95 % intervals over seeds and groups of photos; MB are "
-        "parameters and BatchNorm's statistics at 2 bytes (float16); min is the "
-        "training alone, without what it goes on from; p is corrected by Holm."
+    pairs = sum(row["p"] is not None for row in rows)
+    note = (
+        "Means over the seeds; 95 % intervals over seeds and groups of photos, cut at "
+        "0 and 100 %. They are about students of these teachers, which were trained "
+        "once, with one seed: other teachers may teach more or less. A difference is "
+        "to the student beside it, which was trained alike but for what it learnt "
+        f"from; p is corrected by Holm for these {pairs} pairs, an interval for none. "
+        "MB are parameters and BatchNorm's statistics at 2 bytes (float16); min is the "
+        "training at its steady pace, without compilation and without what it goes on "
+        "from."
     )
+    print("\n" + textwrap.fill(note, 88))
+
+
+def _against(row: Mapping[str, Any]) -> str:
+    """The row's difference to its reference, and its p."""
+    if not row["reference"]:
+        return ""
+    if row["p"] is None:
+        return f"{'':>21} to {row['reference']}, which is not finished"
+    more = gap(row["differences"], "top1_accuracy")
+    return f"{more:>21} to {row['reference']:20} {row['p']:6.3f}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Runs that comparisons train and read: stage by stage through main, kept apart.
+"""Runs that comparisons train: stage by stage through main, kept apart.
 
 Everything lies under data/comparisons/<name> and workdirs/comparisons/<name>, so that
 the runs of the pipeline stay as they are. Each stage goes on, or has nothing to do,
-when a script is started again.
+when a script is started again. `comparison_table.py` reads them.
 """
 
 import argparse
@@ -11,21 +11,42 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from aplantida_jax import files, paths
+from aplantida_jax import paths
 from aplantida_jax.models import registry
+from aplantida_jax.train import run_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTION = {
     "demo": ("demo_data", "export_dataset", "download", "split"),
     "photos": ("export_dataset", "download", "split"),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A way to train the student.
+
+    Attributes:
+        name: of the row.
+        config: the experiment's file.
+        fields: beside seed and length.
+        begins: the way that it goes on from, "" for none.
+        reference: the way that it is compared with, told before it; "" for none.
+        scratch: without weights from ImageNet.
+    """
+
+    name: str
+    config: str
+    fields: tuple[str, ...] = ()
+    begins: str = ""
+    reference: str = ""
+    scratch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +120,16 @@ class Place:
         path = directory / "metrics.json"
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def minutes(self, name: str) -> float:
-        """How long the training of a run took."""
-        made = json.loads((self.runs_dir / name / "manifest.json").read_text())
-        began, ended = (
-            datetime.fromisoformat(made[k]) for k in ("started", "finished")
-        )
-        return (ended - began).total_seconds() / 60
+    def minutes(self, name: str) -> float | None:
+        """The training of a run at its steady pace, validation included.
+
+        By its checkpoints: neither the compilation nor the time that it was stopped
+        counts. None before two of them.
+        """
+        workdir = self.runs_dir / name
+        epochs = run_directory.history(workdir).read_text().splitlines()
+        pace = run_directory.seconds_per_step(workdir)
+        return pace and pace * json.loads(epochs[-1])["step"] / 60
 
     def parameters(self, name: str) -> int:
         """How many parameters the network of a run has, BatchNorm's statistics too."""
@@ -127,7 +151,9 @@ def arguments(description: str) -> argparse.ArgumentParser:
         "--dump", type=Path, help="of the photos, as scripts/real_photos.sh takes it"
     )
     parser.add_argument("--small", type=Path, help="weights of MobileNetV2 0.35")
-    parser.add_argument("--seeds", type=int, default=2, help="students of each way")
+    parser.add_argument(
+        "--seeds", type=_at_least_one, default=2, help="students of each way"
+    )
     parser.add_argument("--epochs", type=int, help="of every student")
     parser.add_argument("--only", action="append", help="a row; may be repeated")
     parser.add_argument("--table", action="store_true", help="only of what is there")
@@ -135,12 +161,25 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1")
+    return int(text)
+
+
 def place_of(options: argparse.Namespace, name: str) -> Place:
-    """The place that the options describe; --quick has its own."""
+    """The place that the options describe; --quick has its own.
+
+    Raises:
+        SystemExit: a file that the photos need is not given, or is not there.
+    """
     fields: list[str] = []
-    if options.data == "photos":
-        if options.dump is None or options.small is None:
-            raise SystemExit("--data=photos needs --dump=DUMP.json and --small=WEIGHTS")
+    if options.data == "photos" and not options.table:
+        for option in sorted({"dump", "small", "large"} & set(vars(options))):
+            file = getattr(options, option)
+            if file is None or not file.is_file():
+                given = f"is no file: {file}" if file else "is not given"
+                raise SystemExit(f"--data=photos needs --{option}=FILE, which {given}")
         fields.append(f"source.uri={options.dump.resolve()}")
     elif options.quick:
         fields += ["demo.species=12", "demo.images=240"]
@@ -159,102 +198,59 @@ def run_name(way: str, seed: int) -> str:
     return f"{plain}_s{seed}"
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """Of those that are known; None when there is none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def asked(
+    ways: Mapping[str, Way], only: Sequence[str] | None, *, always: str
+) -> list[str]:
+    """The names of `only`, or all; with what they begin from and are compared with.
+
+    Raises:
+        SystemExit: there is no such way.
+    """
+    if unknown := sorted(set(only or ()) - set(ways)):
+        raise SystemExit(f"no way {unknown[0]!r}; there are: {'; '.join(ways)}")
+    missing = {always, *only} if only else set(ways)
+    needed: set[str] = set()
+    while missing:
+        needed |= missing
+        more = ({ways[name].begins, ways[name].reference} for name in missing)
+        missing = set().union(*more) - needed - {""}
+    return [name for name in ways if name in needed]
 
 
-def compared(place: Place, ways: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """comparison.json of stage compare (see evaluate/compare.py).
+def train(
+    place: Place,
+    way: Way,
+    runs: Sequence[str],
+    *,
+    epochs: int,
+    weights: Path | None = None,
+) -> None:
+    """Trains and evaluates the students of a way, one for each seed.
 
     Args:
         place: of the runs.
-        ways: way of training -> its runs, one a seed; the first way is the reference.
+        way: how.
+        runs: their names, by seed from 1.
+        epochs: of a way that goes on from no other.
+        weights: pretrained, of such a way that is not from scratch.
     """
-    groups = ["+".join(runs) for runs in ways.values()]
-    place.stage("student_labels", "compare", (f"compare.runs={tuple(groups)!r}",))
-    path = place.runs_dir / "compare" / "test" / "comparison.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    for seed, name in enumerate(runs, start=1):
+        fields = [f"seed={seed}", *way.fields]
+        if way.begins:
+            fields.append(f"model.init_from={run_name(way.begins, seed)}")
+        else:
+            fields += [f"train.epochs={epochs}", f"train.patience={epochs}"]
+            if weights and not way.scratch:
+                fields += pretrained(weights)
+        if place.quick:
+            fields += ["train.epochs=1", "train.warmup_epochs=0.0"]
+            if any(field.startswith("model.head_rank") for field in way.fields):
+                fields.append("model.head_rank=8")  # of so few classes
+        print(f"{way.name}, seed {seed} ...", flush=True)
+        place.trained(way.config, name, fields)
 
 
-def row_of(
-    place: Place, way: str, runs: Sequence[str], found: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What a table says of a way: means over its runs, and how it differs.
-
-    Differences in top-1 and macro recall are to the reference, with intervals and the
-    corrected p (null for the reference itself).
-    """
-    name = "+".join(runs)
-    measured = next(run for run in found["runs"] if run["name"] == name)
-    pair = next(
-        (
-            pair
-            for pair in found["pairs"]
-            if pair["run"] == name and pair["with_reference"]
-        ),
-        None,
-    )
-    evaluations = [place.evaluation(run) for run in runs]
-    fitted = [evaluation["ece"] for evaluation in evaluations]
-    return {
-        "way": way,
-        "runs": list(runs),
-        "top1_accuracy": measured["top1_accuracy"],
-        "macro_recall": measured["macro_recall"],
-        "intervals": measured["intervals"],
-        "ece": mean(fitted),
-        "megabytes": 2e-6 * place.parameters(runs[0]),
-        "minutes": mean([place.minutes(run) for run in runs]),
-        "differences": pair and pair["differences"],
-        "p": pair and pair["p_holm"],
-        "bands": band_means(evaluations),
-    }
-
-
-def band_means(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Recall over the classes of each band, mean over runs, with its images."""
-    found = {}
-    for band in evaluations[0]["bands"]:
-        rows = [evaluation["bands"][band] for evaluation in evaluations]
-        found[band] = {
-            "images": rows[0]["images"],
-            "classes": rows[0]["classes"],
-            "macro_recall": mean([row["macro_recall"] for row in rows]),
-            "top1_accuracy": mean([row["top1_accuracy"] for row in rows]),
-        }
-    return found
-
-
-def share(value: float | None, interval: Sequence[float] | None, *, sign: str = ""):
-    """E.g. " 71.2 (66.0 to 76.1)", per cent; `sign` "+" is for differences."""
-    if value is None:
-        return "—"
-    text = f"{100 * value:{sign}.1f}"
-    if interval is None:
-        return text
-    low, high = (f"{100 * end:{sign}.1f}" for end in interval)
-    return f"{text} ({low} to {high})"
-
-
-def finished(
-    place: Place, ways: Mapping[str, Sequence[str]]
-) -> dict[str, Sequence[str]]:
-    """The ways whose runs are all trained and evaluated."""
-    return {
-        way: runs
-        for way, runs in ways.items()
-        if all(
-            (paths.evaluation_dir(place.runs_dir / run, "test") / name).exists()
-            for run in runs
-            for name in ("metrics.json", "manifest.json")
-        )
-    }
-
-
-def save(place: Place, rows: Sequence[dict[str, Any]], **more: Any) -> Path:
-    """Writes the table as JSON beside the runs."""
-    path = place.runs_dir / "table.json"
-    files.write_json(path, {"data": place.data, **more, "rows": list(rows)})
-    return path
+def pretrained(file: Path) -> tuple[str, str]:
+    """The fields of a trial's weights."""
+    # Files that state no licence are refused; nothing of this trial ships.
+    return f"model.pretrained={file.resolve()}", "model.pretrained_licence=Apache-2.0"

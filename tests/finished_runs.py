@@ -5,6 +5,7 @@ code, so that the report's tests read real evaluations and calibrations.
 """
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from aplantida_jax import files, paths
+from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import records, regions
 from aplantida_jax.data.labels import LabelMap, Taxon
 from aplantida_jax.evaluate import (
     answers,
-    calibration,
     decision,
     intervals,
     outputs,
     summary,
+    thresholds,
 )
 from aplantida_jax.reporting import stage_records
 from aplantida_jax.reporting.findings import Findings, Run, SoftLabelStore
@@ -157,10 +158,12 @@ def fit(
         class_mask=None,
         bins=15,
         accuracy_target=0.95,
-        grid=calibration.threshold_grid(0.4, 0.95, 0.01),
+        grid=thresholds.grid(0.4, 0.95, 0.01),
+        resamples=100,
     )
     header = {"run": name, "region": "", "label_map": label_map.fingerprint}
-    return {**header, "class_mask": None, **decision.assess(val, test, rule=rule)}
+    found = decision.assess(val, test, rule=rule)
+    return {**header, "class_mask": None, **found, "vector_scaling": None}
 
 
 def audit(label_map: LabelMap) -> dict[str, Any]:
@@ -234,6 +237,16 @@ def comparison(label_map: LabelMap) -> dict[str, Any]:
     }
 
 
+_WRONG = {
+    "kind": "tiles",
+    "image_id": "0" * 16,
+    "name": "0.jpg",
+    "said": "Acer species1",
+    "rank": "species",
+    "confidence": 0.987,
+}
+
+
 def unknown(label_map: LabelMap) -> dict[str, Any]:
     """out_of_distribution.json, as its stage describes it."""
 
@@ -243,12 +256,14 @@ def unknown(label_map: LabelMap) -> dict[str, Any]:
 
     def kind(images: int, species: int, right: int, wrong: int) -> dict[str, Any]:
         genus = right + wrong
-        apart = {"auroc": 0.91, "fpr_at_95_tpr": 0.42}
+        apart = {"auroc": 0.91, "auroc_interval": [0.71, 0.97]}
+        apart |= {"fpr_at_95_tpr": 0.42, "fpr_interval": None}
         return {
             "images": images,
             "species": share(species, images),
             "genus": share(genus, images) | {"right": right, "wrong": wrong},
             "not_conclusive": share(images - species - genus, images),
+            "sampled": {"what": "species", "groups": 5},
             "scores": {"confidence": apart},
         }
 
@@ -262,6 +277,7 @@ def unknown(label_map: LabelMap) -> dict[str, Any]:
             "pictures": kind(64, 4, 0, 2),
             "picture:tiles": kind(8, 1, 0, 0),
         },
+        "wrong_answers": [_WRONG],
     }
 
 
@@ -353,6 +369,7 @@ def findings(label_map: LabelMap) -> Findings:
 
 def _store(name: str, views: int | None) -> SoftLabelStore:
     metrics = {"rows": 800, "bytes_per_row": 83, "kl_mean": 0.0004}
+    metrics |= {"kl_temperature": 3.0, "kl_mean_at_temperature": 0.0075}
     made = {"stage": "predict", "metrics": metrics}
     return SoftLabelStore(name, made, views and {"count": views}, 32, 8587)
 
@@ -379,11 +396,14 @@ def write_evaluation(
 def write_training(
     config: Any, name: str, label_map: LabelMap, *, region: str = ""
 ) -> None:
-    """Writes best.json and history.jsonl of a run."""
+    """Writes best.json, history.jsonl and the manifest of a run."""
     workdir = paths.run_dir(config, name)
     lines = "".join(json.dumps(row) + "\n" for row in history())
     files.write_text(workdir / "history.jsonl", lines)
     files.write_json(paths.best(workdir), best(name, label_map, region=region))
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    job = manifest.Job("train", workdir, name, config.to_dict(), {}, now)
+    job.finish(outputs=[workdir / "history.jsonl"], metrics={})
 
 
 def write_calibration(
@@ -396,6 +416,11 @@ def write_calibration(
     ]
     path = paths.calibration(paths.run_dir(config, name))
     files.write_json(path, fit(name, label_map, *scored))
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    made = record("train", f"workdirs/{name}", config=None, versions=None)
+    return made.content
 
 
 def _run(name: str, label_map: LabelMap, skill: Skill, region: str) -> Run:
@@ -420,5 +445,5 @@ def _run(name: str, label_map: LabelMap, skill: Skill, region: str) -> Run:
         calibration=(
             fit(name, label_map, val, test) if name == "student_finetune" else None
         ),
-        manifest=None,
+        manifest=_manifest(name) if trained else None,
     )

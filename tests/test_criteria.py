@@ -56,7 +56,9 @@ def test_measured_values_come_from_where_they_should(found, rows):
         rows["student top-1 on val"].measured
         == student.best["metrics"]["top1_accuracy"]
     )
-    assert rows["ECE on test, calibrated"].measured == student.calibration["ece_after"]
+    fit = student.calibration
+    assert rows["ECE on test, calibrated"].measured == fit["ece_after"]
+    assert rows["ECE on test, calibrated"].interval == fit["intervals"]["ece_after"]
     here = student.test["country"]["here"]["without_prior"]["top1_accuracy"]
     assert rows["student top-1 in ES"].measured == here
     assert rows["student model"].measured == 0.6
@@ -65,13 +67,29 @@ def test_measured_values_come_from_where_they_should(found, rows):
 
 def test_the_regional_gain_is_against_the_global_teacher_there(found, rows):
     own = found.run("teacher_eu_sw").evaluations["test", "eu_sw"]["top1_accuracy"]
-    other = found.run("teacher_global").test["per_region"]["EU_SW"]["top1_accuracy"]
+    there = found.run("teacher_global").test["per_region"]["EU_SW"]
+    other = there["masked_top1_accuracy"]  # as the regional one answers
     row = rows["teacher EU_SW over the global one there"]
     assert row.measured == pytest.approx(own - other)
     assert "class mask" in row.note
+    # Wider than either's own half, narrower than both together.
+    mine = found.run("teacher_eu_sw").evaluations["test", "eu_sw"]["intervals"]
+    halves = [
+        own - mine["top1_accuracy"][0],
+        there["intervals"]["masked_top1_accuracy"][1] - other,
+    ]
+    assert max(halves) < row.measured - row.interval[0] < sum(halves)
 
 
-def test_against_the_labels_alone_the_interval_decides(rows):
+def test_against_the_labels_alone_the_corrected_p_decides(found, rows):
+    # Its interval leaves 0 out, as one comparison's may where p is of all.
+    (pair, *_) = found.comparison["pairs"]
+    pair = {**pair, "p_holm": 0.12, "significant": False}
+    compared = {**found.comparison, "pairs": [pair]}
+    open_rows = criteria.table(dataclasses.replace(found, comparison=compared))
+    row = next(r for r in open_rows if "over the labels" in r.name)
+    assert row.interval[0] > 0
+    assert (row.verdict, row.certain) == ("met", False)
     better = rows["student_distill over the labels alone"]
     assert (better.measured, better.relation, better.target) == (0.052, ">", 0.0)
     assert (better.verdict, better.certain) == ("met", True)

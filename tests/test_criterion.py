@@ -40,14 +40,15 @@ def test_what_is_not_measured_or_has_no_target_is_not_judged():
     [
         (0.7312, "share", "73.1 %"),
         (0.063, "points", "+6.3 points"),
-        (-0.01, "points", "-1.0 points"),
+        (-0.01, "points", "\N{MINUS SIGN}1.0 points"),
         (12345, "count", "12,345"),
-        (0.523, "MB", "0.523 MB"),
+        (0.523, "MB", "0.52 MB"),
         (26.41, "MB", "26.4 MB"),
         (9.14, "ms", "9.1 ms"),
         (5000, "ms", "5,000 ms"),
         (0.0804, "number", "0.0804"),
         (0.00041, "error", "0.00041"),
+        (9.13e-8, "error", "9.1 × 10⁻⁸"),
     ],
 )
 def test_units(value, unit, text):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from finished_runs import Skill
 
-from aplantida_jax import files, paths
+from aplantida_jax import files, manifest, paths
 from aplantida_jax.data import labels, records
 from aplantida_jax.distill import rows, store
 from aplantida_jax.errors import UserError
-from aplantida_jax.reporting import gather
+from aplantida_jax.reporting import gather, run_sections
 from configs import report
 
 
@@ -97,9 +97,62 @@ def test_a_finished_run_is_read(config):
     assert len(run.history) == 8
     assert run.test["images"] == 18
     assert run.calibration["temperature"] > 0
-    assert run.manifest is None
+    assert run.manifest["stage"] == "train"
+    assert not run.unfinished
     assert paths.best(run.workdir) in [item.path for item in found.inputs]
     assert not any("student_finetune" in part.what for part in found.missing)
+
+
+def test_a_training_that_goes_on_is_told_as_one(config):
+    finished_runs.write_training(config, "teacher_global", finished_runs.label_map())
+    (paths.run_dir(config, "teacher_global") / "manifest.json").unlink()
+    found = gather.gather(config)
+    assert found.run("teacher_global").unfinished
+    first, second = (part for part in found.missing if "teacher_global" in part.what)
+    assert (first.stage, second.stage) == ("train", "evaluate")
+    assert "8 epochs so far" in first.reason
+    assert first.command.startswith("--config=configs/teacher_global.py:demo")
+    shown = run_sections.runs(found, {})
+    assert shown.count("training not finished") == 1
+
+
+def test_alternatives_that_were_trained_are_told_of(config):
+    assert gather.gather(config).run("student_tail") is None
+    finished_runs.write_training(config, "student_tail", finished_runs.label_map())
+    assert gather.gather(config).run("student_tail") is not None
+
+
+def test_a_comparison_with_something_else_is_missing_the_labels(config):
+    compared = finished_runs.comparison(finished_runs.label_map())
+    path = paths.comparison_dir(config, "test") / "comparison.json"
+
+    def missing():
+        parts = gather.gather(config).missing
+        return [part for part in parts if part.stage == "compare"]
+
+    files.write_json(path, compared)
+    assert missing() == []
+    files.write_json(path, {**compared, "reference": "baseline"})
+    (part,) = missing()
+    assert part.reason == "what is there compares with baseline"
+    assert part.command.startswith("--config=configs/student_labels.py:demo ")
+
+
+def test_a_baseline_of_another_name_is_one(config):
+    label_map = finished_runs.label_map()
+    config.report.runs = ("baseline_linear", "student_finetune")
+    directory = paths.evaluation_dir(paths.run_dir(config, "baseline_linear"), "test")
+    found = gather.gather(config)
+    part = next(p for p in found.missing if p.what == "evaluation of baseline_linear")
+    expected = "--config=configs/baseline.py:demo --config.stage=baseline"
+    assert part.command == f"{expected} --config.name=baseline_linear"
+    finished_runs.write_evaluation(config, "baseline_linear", label_map, Skill(0.5))
+    started = "2026-01-01T00:00:00+00:00"
+    job = manifest.Job("baseline", directory, "", config.to_dict(), {}, started)
+    job.finish(outputs=[], metrics={}, label_map=label_map.fingerprint)
+    found = gather.gather(config)
+    assert found.run("baseline_linear").test["images"] == 18
+    assert not any("baseline" in part.what for part in found.missing)
 
 
 def test_a_regional_teacher_is_told_by_its_own_region(config):
@@ -143,7 +196,8 @@ def test_soft_labels_are_summed(config):
     rng = np.random.default_rng(0)
     probability = rng.dirichlet(np.ones(6), size=40)
     top = rows.top(probability, 3)
-    writer.append(rows.pack(np.arange(40, dtype=np.uint64), *top, writer.layout))
+    packed = rows.pack(np.arange(40, dtype=np.uint64), *top, writer.layout)
+    writer.append(packed, measured={"sum_error": rows.sum_error(*top[1:])})
     assert gather.gather(config).soft_label_error < 1e-6
 
 

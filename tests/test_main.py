@@ -70,6 +70,7 @@ DATASET = "--config=configs/dataset.py:demo"
         ([DATASET, "--config.stage=xyzzy"], ", ".join(stages.STAGES)),
         ([DATASET, "stage=split"], "unexpected argument 'stage=split'"),
         ([DATASET, "--dryrun"], "dry_run"),
+        ([DATASET, "--config.stage=compare", "--workdir=x"], "--workdir=x is no place"),
         ([DATASET, "--device=tpu"], "cpu|gpu"),
         ([DATASET, "--log_level=loud"], "debug|info|warning|error"),
         ([DATASET, "--processes=2"], "belong together"),

@@ -6,7 +6,7 @@ import finished_runs
 import pytest
 
 from aplantida_jax import report
-from aplantida_jax.reporting import charts, criteria, page
+from aplantida_jax.reporting import charts, confidence_sections, criteria, page
 from aplantida_jax.reporting.thumbnails import Thumbnails
 from configs import report as report_config
 
@@ -19,7 +19,6 @@ def _build(found, variant="demo"):
         page.Edition("1.0", variant, "2026-01-01T00:00:00+00:00", 42),
         criteria=criteria.table(found),
         charts=charts.charts(found),
-        sheet=b"\x89PNG",
         verdict=report.licence_verdict(found),
         manifest_yaml="timestamp: now\n",
         thumbnails=Thumbnails(config),
@@ -50,6 +49,31 @@ def test_every_section_is_there_and_linked(html):
         "reproduction",
         "manifest",
     ]
+
+
+def test_confidence_is_shown_with_its_intervals():
+    found = finished_runs.findings(finished_runs.label_map())
+    fit = found.run(found.student).calibration
+    way = {"loss": 0.5, "ece": 0.0123, "top1_accuracy": 0.8}
+    fit["vector_scaling"] = {
+        "cross_validated_on_val": {"helps": True},
+        "on_test": {"vector": way},
+        "agree": False,
+    }
+    fit["assured_threshold"] = 0.9
+    shown = confidence_sections.calibration(found, {})
+    low, high = fit["intervals"]["ece_change"]
+    ends = f"{low:.4f} to {high:.4f}".replace("-", "\N{MINUS SIGN}")
+    assert ends in shown
+    assert "0.0123" in shown
+    assert "helps (on test the loss changes the other way)" in shown
+    row = next(r for r in fit["threshold_table"] if r["threshold"] == 0.9)
+    cautious = shown.partition("species, cautiously")[2]
+    assert f"{100 * row['coverage']:.1f}" in cautious
+    fit["vector_scaling"] = fit["assured_threshold"] = None
+    shown = confidence_sections.calibration(found, {})
+    assert "autiously" not in shown
+    assert "Vector scaling" not in shown
 
 
 def test_nothing_is_fetched(html):
@@ -87,13 +111,18 @@ def test_what_it_cannot_know_has_shares_and_the_worst_answers(html):
     held_out = shown.partition("held-out species</th>")[2].partition("</tr>")[0]
     cells = re.findall(r"<td[^>]*>([\d.,]+)", held_out)
     assert cells == ["80", "15.0", "11.2", "3.8", "70.0", "0.910", "0.420"]
-    assert "data:image/png;base64,iVBO" in shown
+    assert "of 5 species" in held_out
+    assert "0.71 to 0.97" in held_out
+    card = shown.partition('<div class="card">')[2].partition("</div>")[0]
+    assert "Acer species1</i></b>, 99" in card
+    assert "is no plant: tiles" in card
 
 
 def test_soft_labels_tell_size_and_divergence(html):
     shown = html.partition('<section id="soft_labels">')[2].partition("</section>")[0]
     assert "1/414" in shown  # 4 * 8587 bytes over 83
     assert "0.0004" in shown
+    assert "0.0075 at 3" in shown
 
 
 def test_the_commands_are_those_that_ran(html):

@@ -36,6 +36,17 @@ def imported(stage_names):
     return set(done.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("stage", "instead"), [("compare", "compare.name"), ("report", "another name")]
+)
+def test_a_stage_of_no_run_refuses_a_workdir(stage, instead):
+    with pytest.raises(UserError, match=instead) as caught:
+        stages.check_workdir(stage, "mine")
+    assert caught.value.exit_code == 2
+    stages.check_workdir(stage, None)
+    stages.check_workdir("train", "mine")
+
+
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_every_stage_is_a_module_with_run_config_workdir(stage):
     spec = importlib.util.find_spec(stages.STAGES[stage])

@@ -49,12 +49,18 @@ def test_no_cache_is_no_thumbnail_and_makes_none(config, tmp_path):
 def test_typical_photos_are_right_and_the_most_confident(tmp_path):
     np.savez(
         tmp_path / "predictions.npz",
-        image_id=np.array([1, 2, 3, 4], np.uint64),
-        label=np.array([0, 0, 0, 1]),
-        top_class=np.array([[0, 1], [0, 1], [1, 0], [1, 0]]),
-        top_probability=np.array([[0.6, 0.4], [0.9, 0.1], [0.99, 0.0], [0.8, 0.2]]),
+        image_id=np.array([1, 2, 3, 4, 5], np.uint64),
+        label=np.array([0, 0, 0, 1, 0]),
+        top_class=np.array([[0, 1], [0, 1], [1, 0], [1, 0], [0, 1]]),
+        top_probability=np.array(
+            [[0.6, 0.4], [0.9, 0.1], [0.99, 0.0], [0.8, 0.2], [0.7, 0.3]]
+        ),
+        group=np.array([8, 9, 9, 4, 9], np.uint64),
     )
     found = thumbnails.typical(tmp_path, 0, limit=3)
     assert found == [f"{2:016x}", f"{1:016x}"]
     assert thumbnails.typical(tmp_path, 0, limit=1) == [f"{2:016x}"]
+    # Photo 3 is of the group of 2 and 5, under another name.
+    beside = thumbnails.typical(tmp_path, 0, limit=3, beside=[f"{3:016x}"])
+    assert beside == [f"{1:016x}"]
     assert thumbnails.typical(tmp_path / "nowhere", 0, limit=3) == []

@@ -11,6 +11,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": lambda measured, target: measured < target,
 }
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 @dataclasses.dataclass(frozen=True)
 class Criterion:
@@ -20,11 +22,14 @@ class Criterion:
         phase: of the plan, 0 to 7.
         name: what is measured.
         unit: "share" (0..1), "points" (a difference of shares), "count", "MB", "ms",
-            "number" (four decimals) or "error" (two significant digits).
+            "number" (four decimals) or "error" (two significant digits, small ones as
+            "9.1 × 10⁻⁸").
         measured: None when the stage has not run.
         relation, target: e.g. ">=" 0.7; target None for a row that only informs.
         interval: [low, high] of measured at 95 %, if known.
         note: what it is about, or why it is not known.
+        significant: of a test with the target as its null hypothesis, where there is
+            one that is corrected for all that are done: it settles the verdict then.
     """
 
     phase: int
@@ -35,6 +40,7 @@ class Criterion:
     target: float | None = None
     interval: list[float] | None = None
     note: str = ""
+    significant: bool | None = None
 
     @property
     def met(self) -> bool | None:
@@ -45,7 +51,12 @@ class Criterion:
 
     @property
     def certain(self) -> bool | None:
-        """Does the whole interval say the same? None when there is none."""
+        """Is the verdict settled, by its test or else the whole interval?
+
+        None when there is neither.
+        """
+        if self.met is not None and self.significant is not None:
+            return self.significant
         if self.met is None or self.interval is None or self.target is None:
             return None
         compare = _COMPARE[self.relation]
@@ -70,13 +81,15 @@ class Criterion:
             return f"{sign} {100 * self.target:g} {unit}"
         if self.unit == "number":
             return f"{sign} {self.target:g}"
+        if self.unit == "MB":
+            return f"{sign} {self.target:g} MB"
         return f"{sign} {in_unit(self.target, self.unit)}"
 
     def interval_text(self) -> str:
         if self.interval is None:
             return ""
         low, high = (in_unit(end, self.unit) for end in self.interval)
-        return f"{low} to {high}"
+        return f"{low.removesuffix(' points')} to {high}"
 
     def to_json(self) -> dict[str, Any]:
         row = dataclasses.asdict(self)
@@ -88,15 +101,16 @@ def in_unit(value: float, unit: str) -> str:
     if unit == "share":
         return f"{100 * value:.1f} %"
     if unit == "points":
-        return f"{100 * value:+.1f} points"
+        return f"{100 * value:+.1f} points".replace("-", "\N{MINUS SIGN}")
     if unit == "count":
         return f"{value:,.0f}"
     if unit == "MB":
-        return f"{value:.3g} MB"
+        return f"{value:.1f} MB" if value >= 10 else f"{value:.2f} MB"
     if unit == "ms":
         return f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"
     if unit == "error":
-        return f"{value:.2g}"
+        digits, _, power = f"{value:.2g}".partition("e")
+        return f"{digits} × 10{str(int(power)).translate(_RAISED)}" if power else digits
     return f"{value:.4f}"
 
 

@@ -18,6 +18,8 @@ from aplantida_jax.data import regions
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.reporting.stage_records import StageRecord
 
+LABELS = "student_labels"  # the run that distillation is to beat
+
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
@@ -41,7 +43,8 @@ class Run:
         history: one row per epoch.
         evaluations: metrics.json by (split, region slug).
         calibration: calibration.json.
-        manifest: manifest.json of its training.
+        manifest: manifest.json of its training; None while that goes on: its best
+            checkpoint counts already.
     """
 
     name: str
@@ -51,6 +54,11 @@ class Run:
     evaluations: dict[tuple[str, str], dict[str, Any]]
     calibration: dict[str, Any] | None
     manifest: dict[str, Any] | None
+
+    @property
+    def unfinished(self) -> bool:
+        """Was its training begun, and is not at its end?"""
+        return self.best is not None and self.manifest is None
 
     @property
     def test(self) -> dict[str, Any] | None:
@@ -102,7 +110,7 @@ class Findings:
         audit: audit.json.
         splits: statistics by region as in `config.split.regions`, "" is all plants.
         train_images: int [classes], images of each class in the train split.
-        runs: in the order of `config.report.runs`.
+        runs: in the order of `config.report.runs`, then others that were trained.
         student: name of the run that ships.
         soft_label_error: largest |sum of a row - 1| of the combined soft labels.
         bundle: metadata.json of the model bundle, with its size as `bytes`.

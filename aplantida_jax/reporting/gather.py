@@ -12,63 +12,22 @@ from typing import Any
 import numpy as np
 
 from aplantida_jax import files, manifest, paths
-from aplantida_jax.data import labels
 from aplantida_jax.data.labels import LabelMap
 from aplantida_jax.distill.store import SoftLabels
 from aplantida_jax.errors import UserError
 from aplantida_jax.evaluate import outputs
 from aplantida_jax.reporting import stage_records
-from aplantida_jax.reporting.findings import Findings, Missing, Run, SoftLabelStore
+from aplantida_jax.reporting.findings import LABELS, Findings, Run, SoftLabelStore
+from aplantida_jax.reporting.reader import Reader
 
 HISTORY = "history.jsonl"
 # Whose stage compare the report tells of, the first that it has.
-_STUDENTS = ("student_labels", "student_distill")
-
-
-class Reader:
-    """Reads artefacts, and notes the files and what is missing."""
-
-    def __init__(self, variant: str):
-        self.label_map: LabelMap | None = None
-        self.missing: list[Missing] = []
-        self.inputs: list[manifest.Input] = []
-        self._suffix = f":{variant}" if variant else ""
-
-    def read_label_map(self, path: Path) -> None:
-        """Sets `label_map`; what is read from then on is held against it."""
-        stage = "export_dataset"
-        if self.there(path, what="label map", stage=stage, config="dataset"):
-            self.label_map = labels.read(path)
-            self.inputs.append(manifest.Input(path, stage))
-
-    def json(
-        self, path: Path, *, what: str, stage: str, config: str
-    ) -> dict[str, Any] | None:
-        """A JSON artefact, or None (noted) if absent or of another label map."""
-        if not self.there(path, what=what, stage=stage, config=config):
-            return None
-        found = files.read_json(path, made_by=stage)
-        stale = found.get("label_map") or ""
-        if self.label_map and stale and stale != self.label_map.fingerprint:
-            self._note(path, what, stage, config, "made for another label map")
-            return None
-        self.inputs.append(manifest.Input(path, stage, self._command(stage, config)))
-        return found
-
-    def there(self, path: Path, *, what: str, stage: str, config: str) -> bool:
-        """Does it exist? Noted when not."""
-        if not path.exists():
-            self._note(path, what, stage, config, "not made yet")
-        return path.exists()
-
-    def _note(
-        self, path: Path, what: str, stage: str, config: str, reason: str
-    ) -> None:
-        command = self._command(stage, config)
-        self.missing.append(Missing(what, path, stage, command, reason))
-
-    def _command(self, stage: str, config: str) -> str:
-        return f"--config=configs/{config}.py{self._suffix} --config.stage={stage}"
+_STUDENTS = (LABELS, "student_distill")
+# Told of where they were trained, and missed by nobody where they were not.
+_ALTERNATIVES = (
+    *("teacher_photos", "student_labels", "student_distill"),
+    *("student_finetune_kl", "student_tail"),
+)
 
 
 def gather(config: Any) -> Findings:
@@ -79,6 +38,7 @@ def gather(config: Any) -> Findings:
     """
     reader = Reader(config.variant)
     reader.read_label_map(paths.classes(config))
+    names = _names(config)
     export, audit = _read_data(config, reader)
     splits = _read_splits(config, reader)
     records = stage_records.read_all(
@@ -92,18 +52,29 @@ def gather(config: Any) -> Findings:
         audit=audit,
         splits=splits,
         train_images=_count_train_images(config, reader.label_map, splits),
-        runs=[_read_run(config, name, reader) for name in config.report.runs],
+        runs=[_read_run(config, name, reader) for name in names],
         student=config.export.run,
-        soft_label_error=_soft_label_error(config, reader),
+        soft_label_error=_soft_label_error(config, names, reader),
         bundle=_read_bundle(config, reader),
         validation=_read_validation(config, reader),
         missing=reader.missing,
         inputs=reader.inputs,
         soft_labels=_read_stores(config, records),
-        comparison=_read_comparison(config, reader),
+        comparison=_read_comparison(config, names, reader),
         out_of_distribution=_read_unknown(config, reader),
         records=tuple(records),
     )
+
+
+def _names(config: Any) -> list[str]:
+    """The runs to tell of: those asked for, and the alternatives that were trained."""
+    also = [
+        name
+        for name in _ALTERNATIVES
+        if name not in config.report.runs
+        and paths.best(paths.run_dir(config, name)).exists()
+    ]
+    return [*config.report.runs, *also]
 
 
 def _read_data(
@@ -132,12 +103,20 @@ def _read_validation(config: Any, reader: Reader) -> dict[str, Any] | None:
 def _read_run(config: Any, name: str, reader: Reader) -> Run:
     workdir = paths.run_dir(config, name)
     # A baseline is evaluated without being trained.
-    if name == "baseline":
+    if outputs.evaluated_by(workdir) == "baseline":
         evaluations = _read_evaluations(workdir, reader, stage="baseline", config=name)
         return Run(name, workdir, None, [], evaluations, None, None)
     best = reader.json(
         paths.best(workdir), what=f"training of {name}", stage="train", config=name
     )
+    history = _read_history(workdir / HISTORY) if best else []
+    trained = workdir / manifest.MANIFEST
+    if best and not trained.exists():
+        reader.note(
+            trained,
+            *(f"end of the training of {name}", "train", name),
+            f"not finished: {len(history)} epochs so far, which the page tells of",
+        )
     calibration = None
     if name == config.export.run:
         calibration = reader.json(
@@ -146,12 +125,11 @@ def _read_run(config: Any, name: str, reader: Reader) -> Run:
             stage="calibrate",
             config=name,
         )
-    trained = workdir / manifest.MANIFEST
     return Run(
         name=name,
         workdir=workdir,
         best=best,
-        history=_read_history(workdir / HISTORY) if best else [],
+        history=history,
         evaluations=_read_evaluations(workdir, reader, stage="evaluate", config=name),
         calibration=calibration,
         # Absent while the training goes on: its best checkpoint counts already.
@@ -209,9 +187,9 @@ def _count_train_images(
     return outputs.train_images(config, "", len(label_map))
 
 
-def _soft_label_error(config: Any, reader: Reader) -> float | None:
+def _soft_label_error(config: Any, names: list[str], reader: Reader) -> float | None:
     """None when there is nothing to distil, or the soft labels are not there."""
-    if "student_distill" not in config.report.runs:
+    if "student_distill" not in names:
         return None
     directory = paths.soft_labels(config, config.distill.soft_labels, "train")
     described = reader.json(
@@ -227,23 +205,29 @@ def _soft_label_error(config: Any, reader: Reader) -> float | None:
     ).sum_error()
 
 
-def _read_comparison(config: Any, reader: Reader) -> dict[str, Any] | None:
+def _read_comparison(
+    config: Any, names: list[str], reader: Reader
+) -> dict[str, Any] | None:
     """On the test split of all plants; not missed where there is nothing to compare."""
-    path = Path(config.runs_dir) / "compare" / "test" / "comparison.json"
-    students = [name for name in _STUDENTS if name in config.report.runs]
+    path = paths.comparison_dir(config, "test") / "comparison.json"
+    students = [name for name in _STUDENTS if name in names]
     if not students and not path.exists():
         return None
     experiment = students[0] if students else config.export.run
-    return reader.json(
-        path, what="comparison of runs", stage="compare", config=experiment
-    )
+    about = {"what": "comparison of runs", "stage": "compare", "config": experiment}
+    found = reader.json(path, **about)
+    if found and students[:1] == [LABELS] and found["reference"] != LABELS:
+        reason = f"what is there compares with {found['reference']}"
+        reader.note(path, "comparison with the labels alone", "compare", LABELS, reason)
+    return found
 
 
 def _read_unknown(config: Any, reader: Reader) -> dict[str, Any] | None:
     """Not missed where there is nothing to ask about."""
     path = paths.out_of_distribution(paths.run_dir(config, config.export.run))
-    to_ask = config.out_of_distribution.images_dir or paths.held_out(config).exists()
-    if not (to_ask or path.exists()):
+    wanted = config.out_of_distribution
+    to_ask = wanted.images_dir or wanted.drawn or paths.held_out(config).exists()
+    if not to_ask:  # what an earlier collection left is not of this one
         return None
     return reader.json(
         path,

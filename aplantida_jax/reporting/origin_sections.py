@@ -3,6 +3,7 @@
 Each is a function from `Findings` to HTML, "" when there is nothing to tell.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,9 +69,8 @@ def reproduction(found: Findings, seed: int) -> str:
         if record.arguments
     )
     how = (
-        "<p>Check that commit out, run <code>./scripts/setup.sh</code>, then the "
-        "commands below in their order, or <code>./scripts/reproduce_full_pipeline.sh"
-        "</code>: on the same machine they give the same figures.</p>"
+        "<p>Run <code>./scripts/setup.sh</code>, then the commands below in their "
+        "order, or <code>./scripts/reproduce_full_pipeline.sh</code>.</p>"
     )
     stages = table(
         ("stage", "left in", "started", "seconds", "commit", "seed", "device"),
@@ -80,11 +80,26 @@ def reproduction(found: Findings, seed: int) -> str:
     return section(
         "reproduction",
         "How to make it again",
+        _state(records),
         _facts(records, seed),
         how,
         folded(f"{len(records)} commands", f"<pre>{text(commands)}</pre>"),
         folded(f"{len(records)} stages and their manifests", stages),
     )
+
+
+def _state(records: Sequence[StageRecord]) -> str:
+    """Is there a commit that made all of it?"""
+    commits = stage_records.values(records, "git_commit")
+    if len(commits) == 1 and re.fullmatch("[0-9a-f]{7,}", commits[0]):
+        said = "Check it out: on the same machine its stages give the same figures."
+        return f"<p>{badge('one commit made it all', 'good')} {said}</p>"
+    if len(commits) > 1:
+        what = f"made from {len(commits)} states of the code"
+    else:
+        what = "made from code that is no commit"
+    said = "It can't be made again as it is: commit, then run the pipeline anew."
+    return f"<p>{badge(what, 'bad')} {said}</p>"
 
 
 def _facts(records: Sequence[StageRecord], seed: int) -> str:

@@ -17,8 +17,9 @@ from aplantida_jax.reporting import (
     svg,
 )
 from aplantida_jax.reporting.chart import Chart
-from aplantida_jax.reporting.criterion import Criterion, at, in_unit
+from aplantida_jax.reporting.criterion import Criterion
 from aplantida_jax.reporting.findings import Findings
+from aplantida_jax.reporting.headline import headline
 from aplantida_jax.reporting.markup import folded, section, text
 from aplantida_jax.reporting.thumbnails import Thumbnails
 
@@ -69,7 +70,6 @@ def build(
     *,
     criteria: Sequence[Criterion],
     charts: Mapping[str, Chart],
-    sheet: bytes | None,
     verdict: dict[str, Any],
     manifest_yaml: str,
     thumbnails: Thumbnails,
@@ -85,7 +85,7 @@ def build(
         run_sections.comparison(found, pick("differences")),
         run_sections.places(found, pick("regions", "bands")),
         confidence_sections.calibration(found, pick("reliability", "coverage")),
-        confidence_sections.unknown(found, pick("unknown"), sheet),
+        confidence_sections.unknown(found, pick("unknown"), thumbnails),
         sections.confusions(found, thumbnails),
         sections.data(found, charts.get("classes")),
         run_sections.soft_labels(found),
@@ -95,7 +95,7 @@ def build(
         origin_sections.reproduction(found, edition.seed),
         _manifest(manifest_yaml),
     )
-    header = _header(found, edition, criteria)
+    header = _header(found, edition, headline(found, criteria, verdict))
     return _document(edition, header=header, body="".join(body))
 
 
@@ -118,27 +118,6 @@ def subtitle(found: Findings, version: str) -> str:
     return " · ".join(parts)
 
 
-def headline(found: Findings, criteria: Sequence[Criterion]) -> list[tuple[str, str]]:
-    """(value, what it is): the key figures, those that are known."""
-    run = found.run(found.student)
-    test, fit = (run.test, run.calibration) if run else (None, None)
-    shipped = at(found.bundle, "weights")
-    row = (at(found.validation, "variants") or {}).get(shipped)
-    size = at(found.bundle, "bytes")
-    judged = [c for c in criteria if c.target is not None]
-    met = sum(c.met is True for c in judged)
-    figures = [
-        (at(test, "top1_accuracy"), "share", "top-1 on test"),
-        (at(test, "top5_accuracy"), "share", "top-5 on test"),
-        (at(fit, "coverage"), "share", "of photos answered as a species"),
-        (at(fit, "accuracy"), "share", "of those answers right"),
-        (None if size is None else size / 1e6, "MB", f"model, {shipped}"),
-        (at(row, "median_ms"), "ms", "one photo in the browser"),
-    ]
-    known = [(in_unit(v, unit), what) for v, unit, what in figures if v is not None]
-    return [*known, (f"{met} of {len(judged)}", "criteria met")]
-
-
 def _document(edition: Edition, *, header: str, body: str) -> str:
     title = f"aplantida {edition.version}: training report"
     footer = f"Made {edition.timestamp} by aplantida_jax."
@@ -153,13 +132,15 @@ def _document(edition: Edition, *, header: str, body: str) -> str:
     )
 
 
-def _header(found: Findings, edition: Edition, criteria: Sequence[Criterion]) -> str:
+def _header(
+    found: Findings, edition: Edition, figures: Sequence[tuple[str, str]]
+) -> str:
     notice = _VARIANTS.get(edition.variant)
     return (
         "<header><h1>Training report</h1>"
         f'<p class="lead">{text(subtitle(found, edition.version))}</p>'
         + (f'<p class="notice">{text(notice)}</p>' if notice else "")
-        + _tiles(headline(found, criteria))
+        + _tiles(figures)
         + "</header>"
     )
 

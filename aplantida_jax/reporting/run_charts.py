@@ -28,7 +28,9 @@ def colours(found: Findings, palette: Palette) -> dict[str, str]:
     names = [run.name for run in found.runs if run.name != "baseline"]
     names.sort(key=lambda name: name != found.student)
     *series, grey = palette.series
-    rounds = [*series, *(svg.tint(colour, palette) for colour in series)]
+    # The lighter ones begin elsewhere: the student's own would stand beside it.
+    others = [*series[2:], *series[:2]]
+    rounds = [*series, *(svg.tint(colour, palette) for colour in others)]
     found_colours = {
         name: rounds[index % len(rounds)] for index, name in enumerate(names)
     }
@@ -153,7 +155,8 @@ def differences(found: Findings) -> Chart | None:
 
     caption = (
         f"Difference to {short(at(comparison, 'reference'))} on the same test photos, "
-        "with its 95 % interval; coloured where top-1 differs after the correction."
+        "with its 95 % interval, of that one comparison; coloured where top-1 differs "
+        "after the correction for all of them."
     )
     height = 1.1 + 0.42 * len(pairs)
     return Chart("Differences", caption, height, draw, 2 * height + 0.4)

@@ -25,7 +25,10 @@ def runs(found: Findings, charts: Mapping[str, Chart]) -> str:
     head = ["run", "model", "evaluated on", "epochs", "top-1 val", "top-1 test"]
     head += ["top-5 test", "macro recall", "genus", "ECE"]
     body = table(
-        head, [_run_row(run) for run in found.runs], numeric=range(3, len(head))
+        head,
+        [_run_row(run) for run in found.runs],
+        numeric=range(3, len(head)),
+        stacked=True,
     )
     note = (
         '<p class="muted">Macro recall is the mean over classes; genus is the share of '
@@ -43,7 +46,7 @@ def _run_row(run: Run) -> list[str]:
         where += f" of {text(test['region'])}" if test["region"] else ""
     top1 = percent(at(test, "top1_accuracy"))
     return [
-        f"<b>{text(run.name)}</b>",
+        f"<b>{text(run.name)}</b>" + _unfinished(run),
         text(model) + _weights(test),
         where,
         str(len(run.history) or "—"),
@@ -54,6 +57,10 @@ def _run_row(run: Run) -> list[str]:
         percent(at(test, "genus_accuracy")),
         "—" if test is None else f"{test['ece']:.3f}",
     ]
+
+
+def _unfinished(run: Run) -> str:
+    return f"<br>{badge('training not finished', 'open')}" if run.unfinished else ""
 
 
 def _weights(test: dict[str, Any] | None) -> str:
@@ -99,7 +106,8 @@ def comparison(found: Findings, charts: Mapping[str, Chart]) -> str:
         f'<p class="muted">Each run less <b>{text(reference)}</b>, on the same photos. '
         "Intervals are 95 %, drawn over groups of photos that belong together (and "
         "over seeds, where a way of training has several); p is corrected by Holm for "
-        "as many comparisons as there are rows.</p>"
+        "as many comparisons as there are rows. An interval is of one comparison, p of "
+        "all: where they disagree, p decides.</p>"
     )
     return section("comparison", "Compared", said, body, pictures(charts), notes)
 
@@ -142,11 +150,13 @@ def soft_labels(found: Findings) -> str:
     summed = "" if error is None else f" Rows sum to 1 within {error:.1g}."
     said = (
         '<p class="muted">What the teachers answered, as the most probable classes '
-        "and the rest of the mass; the divergence is that of a row from the teacher's "
-        f"own answer, in nats.{summed}</p>"
+        "and the rest of the mass. The divergence is that of a row from the teacher's "
+        "own answer (of a combined one, from the mixture of the teachers' rows), on "
+        "average, in nats; and as the loss counts it: softened by the temperature, "
+        f"times its square.{summed}</p>"
     )
     head = ["teacher", "rows", "views", "classes kept", "bytes a row", "of float32"]
-    head.append("mean divergence")
+    head += ["divergence", "in the loss"]
     rows = [_store_row(store) for store in found.soft_labels]
     body = table(head, rows, numeric=range(1, len(head)))
     return section("soft_labels", "Soft labels", said, body)
@@ -156,7 +166,8 @@ def _store_row(store: SoftLabelStore) -> list[str]:
     measured = store.made["metrics"]
     size = measured.get("bytes_per_row")
     dense = 4 * store.classes
-    divergence = measured.get("kl_mean")  # of a sample; combine measures none
+    divergence = measured.get("kl_mean")
+    softened = measured.get("kl_mean_at_temperature")
     return [
         text(store.name),
         f"{measured['rows']:,}",
@@ -165,4 +176,7 @@ def _store_row(store: SoftLabelStore) -> list[str]:
         "—" if size is None else f"{size:,}",
         "—" if not (size and dense) else f"1/{dense / size:,.0f}",
         "—" if divergence is None else f"{divergence:.2g}",
+        "—"
+        if softened is None
+        else f"{softened:.2g} at {measured['kl_temperature']:g}",
     ]

@@ -41,7 +41,10 @@ def criteria(rows: Sequence[Criterion]) -> str:
     ]
     note = (
         '<p class="muted">Targets are those of the plan, for the full collection. '
-        "“±” marks a verdict that the 95 % interval does not settle.</p>"
+        "“±” marks a verdict that the 95 % interval does not settle (over the labels "
+        "alone: that p, corrected for all comparisons, does not). Phases: 0 data, 1 "
+        "global teacher, 2 regional teachers, 3 soft labels, 4 student, 5 confidence, "
+        "6 browser, 7 making it again.</p>"
     )
     head = ("criterion", "phase", "measured", "95 % interval", "target", "verdict", "")
     body = table(head, cells, numeric=(2, 3, 4), stacked=True)
@@ -70,9 +73,10 @@ def confusions(found: Findings, thumbnails: Thumbnails) -> str:
 
 
 def _pair(pair: dict[str, Any], evaluation: Any, thumbnails: Thumbnails) -> str:
-    examples = typical(evaluation, pair["predicted"], limit=_PHOTOS)
+    mistaken = pair["image_ids"][:_PHOTOS]
+    examples = typical(evaluation, pair["predicted"], limit=_PHOTOS, beside=mistaken)
     true, answered = latin(pair["true_name"]), latin(pair["predicted_name"])
-    strips = _strip(pair["image_ids"][:_PHOTOS], f"{true}, mistaken", thumbnails)
+    strips = _strip(mistaken, f"{true}, mistaken", thumbnails)
     strips += _strip(examples, f"{answered}, recognised", thumbnails)
     times = "once" if pair["count"] == 1 else f"{pair['count']} times"
     return (
@@ -145,7 +149,7 @@ def export(found: Findings, chart: Chart | None) -> str:
         for name, row in validation["variants"].items()
     ]
     head = ["model", "correlation", "max |Δlogit|", "same top-1", "threshold flips"]
-    head += ["size", "load", "one photo"]
+    head += ["weights", "load", "one photo"]
     outcome = (
         badge("passed", "good") if validation["passed"] else badge("failed", "bad")
     )
@@ -171,4 +175,4 @@ def missing(found: Findings) -> str:
         for part in found.missing
     ]
     head = ("what", "why", "how to make it")
-    return section("missing", "Missing", table(head, rows))
+    return section("missing", "Missing", table(head, rows, stacked=True))

@@ -1,5 +1,6 @@
 """Small squares of photos from the cache, as data URIs for the page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,13 @@ class Thumbnails:
     def uri(self, image_id: str) -> str | None:
         """A JPEG of the photo's central square, or None."""
         data = self._cache.get(image_id) if self._cache is not None else None
-        if data is None:
-            return None
+        return None if data is None else self._square(data)
+
+    def uri_of(self, path: Path) -> str | None:
+        """The same of a picture that is no photo of the cache."""
+        return self._square(path.read_bytes()) if path.is_file() else None
+
+    def _square(self, data: bytes) -> str | None:
         try:
             image = decode.decode(
                 data, max_pixels=self._max_pixels, min_target_side=_SIDE
@@ -44,13 +50,18 @@ class Thumbnails:
         return markup.data_uri(decode.encode_jpeg(square, _QUALITY), "jpeg")
 
 
-def typical(evaluation: Path, class_id: int, *, limit: int) -> list[str]:
+def typical(
+    evaluation: Path, class_id: int, *, limit: int, beside: Sequence[str] = ()
+) -> list[str]:
     """Ids of the photos of a class that were recognised with the most confidence.
+
+    One of a group: the others are the same observation, or nearly the same picture.
 
     Args:
         evaluation: directory of an evaluation, with predictions.npz.
         class_id: the class.
         limit: ids at most.
+        beside: ids of photos that are shown with them; nothing of their groups.
     """
     path = evaluation / "predictions.npz"
     if not path.exists():
@@ -58,9 +69,15 @@ def typical(evaluation: Path, class_id: int, *, limit: int) -> list[str]:
     with np.load(path, allow_pickle=False) as stored:
         right = (stored["label"] == class_id) & (stored["top_class"][:, 0] == class_id)
         confidence = stored["top_probability"][right, 0]
-        ids = stored["image_id"][right]
-    best = np.argsort(-confidence, kind="stable")[:limit]
-    return [f"{int(i):016x}" for i in ids[best]]
+        ids, group = stored["image_id"][right], stored["group"][right]
+        shown = [int(image_id, 16) for image_id in beside]
+        seen = set(stored["group"][np.isin(stored["image_id"], shown)].tolist())
+    found: list[str] = []
+    for place in np.argsort(-confidence, kind="stable"):
+        if len(found) < limit and int(group[place]) not in seen:
+            seen.add(int(group[place]))
+            found.append(f"{int(ids[place]):016x}")
+    return found
 
 
 def _central_square(image: np.ndarray) -> np.ndarray:

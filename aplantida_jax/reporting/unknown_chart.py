@@ -54,12 +54,12 @@ def chart(asked: Mapping[str, Any] | None) -> Chart | None:
         axes.set_xlim(0, 1)
         plots.percent_axis(axes, "x")
         axes.set_xlabel("of the pictures, answered as")
-        legend(figure, colours, line=False)
+        legend(figure, {"a species, of test": pale, **colours}, line=False)
 
     caption = (
         "What the app would say, by kind of picture. Red is a species where none can "
-        "be right; of the test photos above, for comparison, the pale part is answered "
-        "as a species, rightly for the most part."
+        "be right; of the test photos above, for comparison, what is answered as a "
+        "species is right for the most part."
     )
     height = 1.3 + 0.3 * len(rows)
     return Chart(
