@@ -11,7 +11,7 @@ from aplantida_jax.errors import UserError
 
 NO_JAX = ("demo_data", "export_dataset", "audit", "download", "split") + (
     "pack",
-    *"compare",
+    "compare",
 )
 NO_TENSORFLOW = ("fetch_weights", "preview", "baseline", "evaluate", "predict") + (
     *("calibrate", "out_of_distribution", "report"),
