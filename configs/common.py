@@ -25,10 +25,7 @@ def base(name: str, stage: str, variant: str = "") -> ConfigDict:
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant ':{variant}', there are {VARIANTS[1:]}")
-    config = ConfigDict()
-    config.name = name
-    config.stage = stage
-    config.variant = variant
+    config = ConfigDict({"name": name, "stage": stage, "variant": variant})
     config.seed = 42
     config.dry_run = False  # set by --dry_run
     apart = f"/{variant}" if variant else ""

@@ -1,6 +1,7 @@
 import dataclasses
 import re
 
+import finished_project
 import finished_runs
 import pytest
 
@@ -10,7 +11,7 @@ from aplantida_jax.reporting import charts, dashboard, run_charts, svg
 
 @pytest.fixture(scope="module")
 def found():
-    return finished_runs.findings(finished_runs.label_map())
+    return finished_project.findings(finished_runs.label_map())
 
 
 def test_all_charts_are_there_and_draw(found):
@@ -57,7 +58,7 @@ def test_twelve_runs_have_colours_of_their_own(found):
 
 
 def test_charts_of_stages_that_have_not_run_are_left_out(found):
-    assert charts.charts(finished_runs.nothing()) == {}
+    assert charts.charts(finished_project.nothing()) == {}
     partly = dataclasses.replace(found, validation=None, train_images=None)
     assert {"export", "classes"}.isdisjoint(charts.charts(partly))
 

@@ -1,5 +1,6 @@
 import dataclasses
 
+import finished_project
 import finished_runs
 import pytest
 
@@ -8,7 +9,7 @@ from aplantida_jax.reporting import criteria
 
 @pytest.fixture(scope="module")
 def found():
-    return finished_runs.findings(finished_runs.label_map())
+    return finished_project.findings(finished_runs.label_map())
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_what_it_cannot_know_is_measured_without_a_target(rows):
 
 def test_a_run_trained_twice_shows_whether_it_came_out_the_same(found):
     def trained(where, top1, digest):
-        return finished_runs.record(
+        return finished_project.record(
             "train",
             where,
             key="k",
@@ -159,7 +160,7 @@ def test_a_threshold_that_does_not_exist_is_told(found):
 
 
 def test_nothing_has_run_and_nothing_fails():
-    rows = criteria.table(finished_runs.nothing())
+    rows = criteria.table(finished_project.nothing())
     assert {row.verdict for row in rows} == {"not measured"}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import finished_project
 import finished_runs
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def config(tmp_path):
         ]
         photos.sort(key=lambda photo: photo.image_id)
         records.write_photos(paths.split_file(config, split), photos)
-    files.write_json(paths.split_stats(config), finished_runs.split(label_map))
+    files.write_json(paths.split_stats(config), finished_project.split(label_map))
     return config
 
 
@@ -123,7 +124,7 @@ def test_alternatives_that_were_trained_are_told_of(config):
 
 
 def test_a_comparison_with_something_else_is_missing_the_labels(config):
-    compared = finished_runs.comparison(finished_runs.label_map())
+    compared = finished_project.comparison(finished_runs.label_map())
     path = paths.comparison_dir(config, "test") / "comparison.json"
 
     def missing():
@@ -213,7 +214,7 @@ def test_the_bundle_has_a_size(config):
 
 
 def test_findings_know_their_runs():
-    found = finished_runs.findings(finished_runs.label_map())
+    found = finished_project.findings(finished_runs.label_map())
     assert found.run("nobody") is None
     student = found.run("student_finetune")
     assert dataclasses.replace(student, evaluations={}).test is None

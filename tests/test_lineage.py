@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import finished_runs
-from finished_runs import record
+import finished_project
+from finished_project import record
 
 from aplantida_jax.reporting import lineage
 
@@ -32,7 +32,7 @@ def tree(records, provenance=PROVENANCE):
 
 
 def test_the_chain_of_a_pipeline():
-    root = tree(finished_runs.records_of_a_pipeline())
+    root = tree(finished_project.records_of_a_pipeline())
     assert outline(root) == [
         "student student_finetune",
         "  photos dataset_train.jsonl",

@@ -2,6 +2,7 @@
 
 import re
 
+import finished_project
 import finished_runs
 import pytest
 
@@ -27,7 +28,7 @@ def _build(found, variant="demo"):
 
 @pytest.fixture(scope="module")
 def html():
-    return _build(finished_runs.findings(finished_runs.label_map()))
+    return _build(finished_project.findings(finished_runs.label_map()))
 
 
 def test_every_section_is_there_and_linked(html):
@@ -52,7 +53,7 @@ def test_every_section_is_there_and_linked(html):
 
 
 def test_confidence_is_shown_with_its_intervals():
-    found = finished_runs.findings(finished_runs.label_map())
+    found = finished_project.findings(finished_runs.label_map())
     fit = found.run(found.student).calibration
     way = {"loss": 0.5, "ece": 0.0123, "top1_accuracy": 0.8}
     fit["vector_scaling"] = {
@@ -137,7 +138,7 @@ def test_the_demo_says_that_it_is_one(html):
 
 
 def test_figures_are_those_of_the_findings(html):
-    found = finished_runs.findings(finished_runs.label_map())
+    found = finished_project.findings(finished_runs.label_map())
     top1 = found.run("student_finetune").test["top1_accuracy"]
     assert f"<b>{100 * top1:.1f} %</b>" in html
     assert "may ship" in html
@@ -145,6 +146,6 @@ def test_figures_are_those_of_the_findings(html):
 
 
 def test_a_project_where_nothing_has_run_has_a_page_too():
-    html = _build(finished_runs.nothing(), variant="")
+    html = _build(finished_project.nothing(), variant="")
     assert re.findall(r'<section id="(\w+)">', html) == ["criteria", "runs", "manifest"]
     assert "not measured" in html

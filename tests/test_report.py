@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 
+import finished_project
 import finished_runs
 import pytest
 import yaml
@@ -34,7 +35,7 @@ def config(tmp_path_factory):
     config.dist_dir = str(dataset.root / "dist")
     label_map, skill = dataset.label_map, Skill(1.5, 2.0)
     for region in ("", "EU_SW"):
-        stats = finished_runs.split(label_map)
+        stats = finished_project.split(label_map)
         files.write_json(paths.split_stats(config, region), stats)
     finished_runs.write_evaluation(config, "baseline", label_map, Skill(0.5))
     finished_runs.write_training(config, "student_finetune", label_map)
@@ -90,7 +91,7 @@ def test_a_second_run_has_nothing_to_do_until_something_changes(config):
 
 
 def test_a_tainted_student_may_not_ship():
-    found = finished_runs.findings(finished_runs.label_map())
+    found = finished_project.findings(finished_runs.label_map())
     student = found.run("student_finetune")
     tainted = {"name": "photos", "kind": "data", "licences": ["CC-BY-NC-4.0"]}
     best = {**student.best, "provenance": [*finished_runs.PROVENANCE, tainted]}

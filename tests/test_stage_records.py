@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from finished_runs import record
+from finished_project import record
 
 from aplantida_jax.errors import UserError
 from aplantida_jax.reporting import stage_records

@@ -1,5 +1,6 @@
 import dataclasses
 
+import finished_project
 import finished_runs
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from configs import report
 
 @pytest.fixture(scope="module")
 def found():
-    found = finished_runs.findings(finished_runs.label_map())
+    found = finished_project.findings(finished_runs.label_map())
     recorded = {
         "git_commit": "abc1234",
         "versions": dict.fromkeys(
@@ -91,7 +92,7 @@ def test_a_gpu_is_named_as_in_the_plan(found):
 
 
 def test_nothing_has_run_and_it_still_reads():
-    read = _read(finished_runs.nothing())
+    read = _read(finished_project.nothing())
     assert read["git_commit"] is None
     assert read["data"]["total_samples"] is None
     assert read["phases"]["phase_4"]["status"] == "missing"

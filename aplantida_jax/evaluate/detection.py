@@ -102,3 +102,15 @@ def separate(
             ),
         }
     return found
+
+
+def best_score(
+    known: dict[str, np.ndarray], unknown: dict[str, np.ndarray]
+) -> str | None:
+    """The score with the greatest AUROC, of equal ones the first; None of nothing.
+
+    `known` and `unknown` are what `scores_of` returned for both.
+    """
+    areas = {name: auroc(known[name], unknown[name]) for name in SCORES}
+    found = {name: area for name, area in areas.items() if area is not None}
+    return max(found, key=lambda name: found[name]) if found else None

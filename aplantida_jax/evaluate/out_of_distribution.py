@@ -208,18 +208,8 @@ def _ask(config: Any, model: Model, sources: list[_Source]) -> dict[str, Any]:
             for kind, pair in asked.items()
         },
         **_lists(config, model, everything, genus_names),
-        "best_score": _best(known, unknown),
+        "best_score": detection.best_score(known.scores, unknown.scores),
     }
-
-
-def _best(known: Said, unknown: Said) -> str | None:
-    """The score with the greatest AUROC, of equal ones the first; None of nothing."""
-    areas = {
-        name: detection.auroc(known.scores[name], unknown.scores[name])
-        for name in detection.SCORES
-    }
-    found = {name: area for name, area in areas.items() if area is not None}
-    return max(found, key=lambda name: found[name]) if found else None
 
 
 def _lists(
